@@ -1,0 +1,55 @@
+# make help says what there is. PYTHON is the interpreter that makes the environment.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/requirements-installed
+CODE := scorerep book tests $(wildcard benchmarks)
+LAB := jupyterlab==4.6.6
+export PYDEVD_DISABLE_FILE_VALIDATION := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help env chapters book test lint golden lab clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+env: $(READY) ## the virtual environment with requirements.txt installed
+
+$(READY): requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "Python 3.11, 3.12 or 3.13 is needed: make PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	@echo "Installing requirements.txt into $(VENV): minutes, and some 6 GB on Linux"
+	@$(BIN)/python -m pip install -qq -r requirements.txt
+	@touch $@
+
+chapters: $(READY) ## run the chapters whose outputs are out of date
+	$(BIN)/python book/chapters.py
+
+book: $(READY) ## run what is out of date and build the site into _build/html
+	@rm -rf _build/html
+	$(BIN)/python book/chapters.py
+	$(BIN)/python book/build_site.py
+
+test: $(READY) ## run the chapters as for the book, then all tests
+	@$(BIN)/python book/chapters.py || echo "Going on to the tests, which will name these chapters."
+	$(BIN)/python -m pytest
+
+golden: chapters ## renew the reference outputs of the chapters' checked cells
+	PYTHONPATH=book $(BIN)/python tests/notebooks.py
+
+lint: $(READY) ## ruff and codespell on the code and on the chapters
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	@$(BIN)/python book/chapters.py lint
+	$(BIN)/ruff check --config 'line-length=79' --no-respect-gitignore _build/lint/*.ipynb
+	$(BIN)/ruff format --check --line-length 79 --no-respect-gitignore _build/lint/*.ipynb
+	$(BIN)/codespell README.md book $(CODE)
+
+lab: $(READY) ## JupyterLab in this environment; open a chapter with "Open With > Notebook"
+	$(BIN)/python -m pip install --quiet '$(LAB)'
+	PYTHONPATH=$(CURDIR) SCOREREP_DATA="$${SCOREREP_DATA:-$(CURDIR)/data}" \
+		$(BIN)/jupyter lab --notebook-dir=book
+
+clean: ## remove what was built, but neither the environment nor data and runs
+	rm -rf _build .pytest_cache .ruff_cache

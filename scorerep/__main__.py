@@ -1,0 +1,3 @@
+from scorerep.cli import main
+
+main()

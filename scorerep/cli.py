@@ -1,0 +1,255 @@
+"""The command line: ``python -m scorerep train digits``. Arguments come from the dataclasses, by tyro."""
+
+import dataclasses
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+import tyro
+
+from scorerep import checkpoint, figures, sampling
+from scorerep.data import ImageData, load_data
+from scorerep.evaluation import compare, encode_in_batches, pca_codes
+from scorerep.experiments import EXPERIMENTS, Experiment
+from scorerep.fit import fit, load_experiment
+from scorerep.model import ScoreModel
+
+ExperimentChoice = tyro.extras.subcommand_type_from_defaults(
+    EXPERIMENTS,
+    {
+        "digits": "scikit-learn's 8×8 digits: no download, about a minute on two cores.",
+        "mnist": "MNIST, L1 codes, uniform t: the weights of the book's MNIST chapter.",
+        "mnist-paper": "MNIST with the paper's network, parametrisation and budget, for a GPU.",
+    },
+)
+Sampler = Literal[
+    "heun", "stochastic_heun", "probability_flow", "euler_maruyama", "predictor_corrector"
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Train:
+    """Train an experiment, or continue it; then print its scores and draw its codes and samples."""
+
+    experiment: ExperimentChoice
+    """Which experiment; every entry of it can be overridden."""
+    folder: Path | None = None
+    """Where the run lives; runs/NAME if not given. The same command continues a stopped run."""
+    tensorboard: bool = False
+    """Also write TensorBoard event files."""
+    report: bool = True
+    """Score and draw at the end."""
+
+    def run(self):
+        experiment = self.experiment
+        folder = self.folder or Path("runs") / experiment.name
+        train = load_data(experiment.data, "train", experiment.classes or None)
+        print(
+            f"{experiment.name}: {len(train)} images, effective regulariser weight per image "
+            f"{experiment.effective_regulariser_weight():.3g} (relative to ½ Σ_pixels), {folder}/"
+        )
+        model = fit(experiment, train, folder, tensorboard=self.tensorboard)
+        if not self.report or not model.config.latent:
+            return
+        test = load_data(experiment.data, "test", experiment.classes or None)
+        print(score_table(model, train, test).round(3).to_string())
+        print(f"picture: {draw(model, test, folder / 'overview.png')}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """Draw images from a grid over the first two coordinates of the code."""
+
+    folder: Annotated[Path, tyro.conf.Positional]
+    """A checkpoint folder."""
+    out: Path = Path("samples.png")
+    """The picture to write."""
+    low: float = -1.0
+    """Lowest value of each code coordinate."""
+    high: float = 1.0
+    """Highest value of each code coordinate."""
+    side: int = 10
+    """Images per side."""
+    sampler: Sampler = "heun"
+    """Which sampler."""
+    steps: int = 18
+    """Its number of steps (probability_flow chooses its own)."""
+    seed: int = 0
+    """Of the starting noise."""
+
+    def run(self):
+        model = ScoreModel.from_pretrained(self.folder, device())
+        grid, _ = sample_grid(
+            model, self.low, self.high, self.side, self.sampler, self.steps, self.seed
+        )
+        fig, ax = plt.subplots(figsize=(6, 6))
+        figures.image_grid(grid.cpu(), self.side, self.side, ax=ax)
+        write_figure(fig, self.out)
+        print(f"picture: {self.out}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Encode:
+    """Write the codes of a data set's images to a CSV file, with their labels."""
+
+    folder: Annotated[Path, tyro.conf.Positional]
+    """A checkpoint folder."""
+    out: Path = Path("codes.csv")
+    """The table to write."""
+    split: Literal["train", "test"] = "test"
+    """Which images."""
+
+    def run(self):
+        experiment = load_experiment(self.folder)
+        data = load_data(experiment.data, self.split, experiment.classes or None)
+        model = ScoreModel.from_pretrained(self.folder, device())
+        codes = np.asarray(encode_in_batches(model, data).cpu())
+        table = pd.DataFrame(codes, columns=[f"z{i + 1}" for i in range(codes.shape[1])])
+        table["label"] = [data.classes[label] for label in data.labels.tolist()]
+        temporary = self.out.with_name(f".{self.out.name}.part")
+        table.to_csv(temporary, index=False)
+        temporary.replace(self.out)
+        print(f"{len(table)} codes: {self.out}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate:
+    """Score the codes of a checkpoint beside an untrained encoder and PCA."""
+
+    folder: Annotated[Path, tyro.conf.Positional]
+    """A checkpoint folder."""
+
+    def run(self):
+        experiment = load_experiment(self.folder)
+        train, test = (
+            load_data(experiment.data, split, experiment.classes or None)
+            for split in ("train", "test")
+        )
+        model = ScoreModel.from_pretrained(self.folder, device())
+        print(score_table(model, train, test).round(3).to_string())
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    """Copy a run's averaged weights and card to another folder in half precision, to ship them."""
+
+    folder: Annotated[Path, tyro.conf.Positional]
+    """A run's folder."""
+    out: Annotated[Path, tyro.conf.Positional]
+    """The folder to write, e.g. checkpoints/mnist."""
+
+    def run(self):
+        card = checkpoint.read_card(self.folder)
+        card.pop("model")
+        model = ScoreModel.from_pretrained(self.folder)
+        model.save_pretrained(self.out, dtype=torch.float16, **card)
+        size = (self.out / "model.safetensors").stat().st_size / 1e6
+        print(f"{self.out}: {size:.2f} MB")
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Fetch and check a data set, so that later commands need no network."""
+
+    name: Annotated[Literal["digits", "mnist", "cifar10"], tyro.conf.Positional]
+    """Which one."""
+
+    def run(self):
+        for split in ("train", "test"):
+            data = load_data(self.name, split)
+            shape = "×".join(map(str, data.image_shape))
+            print(f"{self.name} {split}: {len(data)} images of {shape}, checksum {data.checksum()}")
+
+
+Command = (
+    Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Sample, tyro.conf.subcommand("sample")]
+    | Annotated[Encode, tyro.conf.subcommand("encode")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
+    | Annotated[Data, tyro.conf.subcommand("data")]
+)
+
+
+def main(arguments: list[str] | None = None):
+    """Parse and run; errors about input become one line and exit status 2."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    command = tyro.cli(
+        Command,
+        prog="python -m scorerep",
+        description="Representation learning with score-based generative models.",
+        args=arguments,
+        config=(tyro.conf.ConsolidateSubcommandArgs, tyro.conf.OmitSubcommandPrefixes),
+    )
+    try:
+        command.run()
+    except (ValueError, FileNotFoundError, RuntimeError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def score_table(model: ScoreModel, train: ImageData, test: ImageData) -> pd.DataFrame:
+    """Scores of the trained codes, of an untrained encoder's and of PCA's, one row each."""
+    torch.manual_seed(0)
+    untrained = ScoreModel(model.config).eval().to(next(model.parameters()).device)
+    codes = {
+        "trained": tuple(encode_in_batches(model, data) for data in (train, test)),
+        "untrained encoder": tuple(encode_in_batches(untrained, data) for data in (train, test)),
+        "PCA": pca_codes(train, test, model.config.latent),
+    }
+    return compare(codes, train.labels, test.labels)
+
+
+def sample_grid(
+    model: ScoreModel,
+    low: float,
+    high: float,
+    side: int,
+    sampler: Sampler = "heun",
+    steps: int = 18,
+    seed: int = 0,
+):
+    """Images on a grid over the first two code coordinates, all from one noise; and the codes."""
+    if model.config.latent < 2:
+        raise ValueError("a grid of codes needs a model with latent of at least 2")
+    where = next(model.parameters()).device
+    z = torch.zeros(side * side, model.config.latent, device=where)
+    z[:, :2] = figures.code_grid(low, high, side).to(z)
+    generator = torch.Generator(where).manual_seed(seed)
+    # One noise for all, so that what changes across the grid is the code's doing.
+    noise = model.sde.prior_sample(1, *model.config.image_shape, generator=generator, device=where)
+    run = getattr(sampling, sampler)
+    x_0 = run(
+        sampling.condition(model, z), model.sde, noise.expand(side * side, -1, -1, -1),
+        steps=steps, generator=generator, progress=True,
+    )  # fmt: skip
+    return x_0, z
+
+
+def draw(model: ScoreModel, test: ImageData, path: Path) -> Path:
+    """Codes of test images beside samples on a grid of codes."""
+    codes = encode_in_batches(model, test).cpu()
+    fig, (left, right) = plt.subplots(1, 2, figsize=(11, 5.2))
+    figures.scatter_codes(codes[:, :2], test.labels.cpu(), ax=left, classes=test.classes)
+    low, high = codes.quantile(0.01).item(), codes.quantile(0.99).item()
+    images, _ = sample_grid(model, low, high, side=10)
+    figures.image_grid(images.cpu(), 10, 10, ax=right)
+    right.set_title(f"samples, codes from {low:.2f} to {high:.2f}")
+    write_figure(fig, path)
+    return path
+
+
+def write_figure(fig, path: Path):
+    temporary = path.with_name(f".{path.stem}.part{path.suffix}")
+    fig.savefig(temporary, bbox_inches="tight", facecolor="white")
+    temporary.replace(path)
+    plt.close(fig)

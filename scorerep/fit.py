@@ -1,0 +1,166 @@
+"""Run an experiment into a folder: progress, checkpoints, card. The caller of ``training_loop``.
+
+The folder can be stopped at any moment and continued by the same command.
+"""
+
+import json
+import logging
+import os
+import platform
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+
+from scorerep import checkpoint
+from scorerep.data import ImageData
+from scorerep.experiments import Experiment
+from scorerep.model import ScoreModel
+from scorerep.training import TrainingState, make_accelerator, training_loop
+
+LOG = logging.getLogger(__name__)
+COLLAPSED = 1e-3  # a code whose standard deviation is below this carries nothing
+
+
+def fit(
+    experiment: Experiment,
+    data: ImageData,
+    folder: Path,
+    save_every: float = 120.0,
+    progress: bool = True,
+    tensorboard: bool = False,
+    stop_after: int | None = None,
+) -> ScoreModel:
+    """Train, or go on training, ``experiment`` on ``data``; returns the averaged model.
+
+    Args:
+        folder: receives ``model.safetensors``, ``training.safetensors`` and ``card.json``.
+        save_every: seconds between checkpoints.
+        tensorboard: also write event files to ``folder/tensorboard``.
+        stop_after: stop at this step, as if interrupted (for tests and for short sessions).
+
+    Raises:
+        CheckpointError: folder not writable, damaged, or of another experiment or other data.
+        TrainingDiverged: the loss is no longer finite; the last checkpoint stays.
+        ValueError: the data's image shape is not the model's.
+    """
+    folder = Path(folder)
+    if tuple(data.image_shape) != tuple(experiment.model.image_shape):
+        raise ValueError(
+            f"{data.name} has images of shape {tuple(data.image_shape)}, but the model of "
+            f"{experiment.name!r} expects image_shape={tuple(experiment.model.image_shape)}"
+        )
+    classes = experiment.model.num_classes
+    if classes and classes != len(data.classes):
+        raise ValueError(f"model.num_classes is {classes}, {data.name} has {len(data.classes)}")
+    checkpoint.check_writable(folder)
+    torch.manual_seed(experiment.seed)
+    model = ScoreModel(experiment.model)
+    card, resume = _resumable(folder, experiment, data)
+    accelerator = make_accelerator(experiment.optimisation)
+    loop = training_loop(
+        model, data, experiment.objective(), experiment.optimisation, experiment.seed, resume,
+        accelerator,
+    )  # fmt: skip
+    writer = None
+    if tensorboard and accelerator.is_main_process:
+        from torch.utils.tensorboard import SummaryWriter
+
+        writer = SummaryWriter(folder / "tensorboard")
+
+    total = experiment.optimisation.total_iterations
+    window_size = max(1, total // 100)
+    bar = tqdm(
+        total=total, initial=card["iterations_done"], desc=experiment.name,
+        disable=not (progress and accelerator.is_main_process),
+    )  # fmt: skip
+    started, saved, window, state = time.monotonic() - card["seconds"], time.monotonic(), [], None
+    for state in loop:
+        window.append(torch.stack([*state.losses]))
+        bar.update()
+        if state.step % window_size == 0 or state.step == total:
+            matching, regulariser, code_std = torch.stack(window).mean(0)[1:].tolist()
+            entry = {
+                "step": state.step, "matching": matching, "regulariser": regulariser,
+                "code_std": code_std,
+            }  # fmt: skip
+            card["losses"].append(entry)
+            bar.set_postfix({"loss": f"{matching:.4f}", "code std": f"{code_std:.3f}"})
+            if writer is not None:
+                for key, value in entry.items():
+                    writer.add_scalar(key, value, state.step)
+            window.clear()
+        card |= {"iterations_done": state.step, "seconds": time.monotonic() - started}
+        # A checkpoint falls on the end of a window, so that a resumed card equals an unbroken one.
+        due = time.monotonic() - saved > save_every and not window
+        if due or state.step in (total, stop_after):
+            if accelerator.is_main_process:
+                save(state, card, folder)
+            saved = time.monotonic()
+        if state.step == stop_after:
+            break
+    bar.close()
+    if writer is not None:
+        writer.close()
+    if state is None:  # nothing left to do
+        return ScoreModel.from_pretrained(folder)
+    if model.config.latent and card["losses"] and card["losses"][-1]["code_std"] < COLLAPSED:
+        LOG.warning("the code of %s has collapsed: it is the same for all images", experiment.name)
+    return state.averaged.eval()
+
+
+def save(state: TrainingState, card: dict[str, Any], folder: Path):
+    """One checkpoint: the state to resume from first, then the weights to use and their card."""
+    state.save(folder / "training.safetensors", card=json.dumps(card))
+    state.averaged.save_pretrained(folder, **{k: v for k, v in card.items() if k != "model"})
+
+
+def load_experiment(folder: Path) -> Experiment:
+    """The experiment that the weights in ``folder`` came from."""
+    return checkpoint.from_json(Experiment, checkpoint.read_card(folder)["experiment"])
+
+
+def new_card(experiment: Experiment, data: ImageData) -> dict[str, Any]:
+    """What a checkpoint says of itself before its first step."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    return {
+        "experiment": checkpoint.to_json(experiment),
+        "iterations_done": 0,
+        "seconds": 0.0,
+        "machine": f"{device}, {os.cpu_count()} cores",
+        "seed": experiment.seed,
+        "versions": {name: version(name) for name in ("torch", "numpy", "accelerate")},
+        "data_checksum": data.checksum(),
+        "effective_regulariser_weight": experiment.effective_regulariser_weight(),
+        "losses": [],
+    }
+
+
+def _resumable(folder: Path, experiment: Experiment, data: ImageData):
+    """The card to go on with, and the file to resume from if there is one."""
+    path, card = folder / "training.safetensors", new_card(experiment, data)
+    if not path.exists():
+        return card, None
+    _, metadata = checkpoint.read_tensors(path)
+    old = json.loads(metadata["card"])
+    differing = sorted(
+        key for key in {*old["experiment"], *card["experiment"]}
+        if _comparable(old["experiment"]).get(key) != _comparable(card["experiment"]).get(key)
+    )  # fmt: skip
+    if differing:
+        raise checkpoint.CheckpointError(
+            f"{folder} holds another experiment (it differs in {', '.join(differing)}); "
+            "choose another folder or delete this one"
+        )
+    if old["data_checksum"] != card["data_checksum"]:
+        raise checkpoint.CheckpointError(f"{folder} was trained on other data than these")
+    return old | {"experiment": card["experiment"]}, path
+
+
+def _comparable(experiment: dict[str, Any]) -> dict[str, Any]:
+    # The budget may be raised: a run goes on from where it was.
+    budget = {"iterations": None} if not experiment["optimisation"]["frozen_iterations"] else {}
+    return experiment | {"optimisation": experiment["optimisation"] | budget}

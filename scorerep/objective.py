@@ -1,0 +1,150 @@
+"""Denoising score matching, unconditional or with a label or a learned code (Eqs. 4, 5, 7, 8).
+
+    J(θ, φ) = E_{t, x_0, x_t} [ λ(t) ‖s_θ(x_t, t, E_φ(x_0)) − ∇ log p_0t(x_t | x_0)‖² ] + regulariser
+
+One reduction throughout: squared errors are averaged over pixels and the batch,
+regularisers are summed over the code's coordinates and averaged over the batch.
+All randomness is drawn beforehand (``Objective.draw``), for the global batch, so
+that a loss is a function of its arguments and several processes can share a step.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from scorerep.sde import VESDE, expand_as
+from scorerep.times import SingleTime, TimeDistribution, importance
+from scorerep.types import Codes, Data, Labels, Scalar, Times
+
+
+class Draws(NamedTuple):
+    """The random part of one step, for a batch of n images and k noise draws of each."""
+
+    t: Times  # (n·k,)
+    weight: Times  # (n·k,) importance weights, 1 where t is drawn from the target
+    noise: Data  # (n·k, ...) the ε of x_t = x_0 + τ ε
+    code_noise: Codes  # (n, latent) for a probabilistic encoder
+
+    def part(self, rank: int, parts: int) -> "Draws":
+        """The share of process ``rank`` of ``parts``."""
+        return Draws(*(tensor.chunk(parts)[rank] for tensor in self))
+
+
+class Losses(NamedTuple):
+    total: Scalar
+    matching: Scalar  # λ-weighted squared error, mean over pixels and batch
+    regulariser: Scalar  # before its weight: L1 norm, or KL in nats, mean over the batch
+    code_std: Scalar  # smallest standard deviation of a code's coordinate: 0 is a collapsed code
+
+
+def denoising_score_matching(
+    model,
+    x_0: Data,
+    t: Times,
+    noise: Data,
+    z: Codes | Labels | None = None,
+    weighting: Literal["tau2", "sigma2"] = "tau2",
+) -> Times:
+    """λ(t) ‖s(x_t, t, z) − ∇ log p_0t(x_t | x_0)‖², averaged over pixels; shape ``(batch,)``.
+
+    ``model`` needs only ``.sde`` and ``.score(x_t, t, z)``. With λ = τ² the loss of the
+    zero score is 1 at every noise level; the paper's σ² differs in the first hundredths of t only.
+    """
+    sde = model.sde
+    x_t = sde.perturb(x_0, t, noise)
+    error = model.score(x_t, t, z) - sde.kernel_score(x_t, x_0, t)
+    level = sde.tau(t) if weighting == "tau2" else sde.sigma(t)
+    # λ before squaring: a score is of order 1/τ, and its square overflows half precision.
+    return (expand_as(level.to(error), error) * error).square().flatten(1).mean(1)
+
+
+def l1_norm(z: Codes) -> Scalar:
+    """Σ_j |z_j|, mean over the batch."""
+    return z.abs().sum(1).mean()
+
+
+def kl_to_standard_normal(mean: Codes, log_variance: Codes) -> Scalar:
+    """KL(N(mean, exp(log_variance)) ‖ N(0, I)) in nats, mean over the batch."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean()
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The objective of one run: λ(t), the distribution of t, and the regulariser.
+
+    Args:
+        times: how t is distributed in the objective.
+        proposal: draw t from this instead and weight, which leaves the objective unchanged.
+        weighting: λ = τ²(t) ("tau2") or the paper's σ²(t) ("sigma2").
+        regulariser: "none", "l1" on the codes, or "kl" for a probabilistic encoder.
+        regulariser_weight: the paper's are 1e-5 (L1) and 1e-7 (KL).
+        draws_per_image: noise draws for each encoded image; encoding is not repeated.
+        frozen_encoder: train the score network alone (second phase of Section 3.2.1).
+    """
+
+    times: TimeDistribution
+    proposal: TimeDistribution | None = None
+    weighting: Literal["tau2", "sigma2"] = "tau2"
+    regulariser: Literal["none", "l1", "kl"] = "none"
+    regulariser_weight: float = 0.0
+    draws_per_image: int = 1
+    frozen_encoder: bool = False
+
+    def __post_init__(self):
+        if self.proposal is not None and isinstance(self.times, SingleTime):
+            raise ValueError("a single t needs no proposal")
+        if self.weighting not in ("tau2", "sigma2"):
+            raise ValueError(f"weighting must be 'tau2' or 'sigma2', got {self.weighting!r}")
+        if self.regulariser not in ("none", "l1", "kl"):
+            raise ValueError(
+                f"regulariser must be 'none', 'l1' or 'kl', got {self.regulariser!r}"
+            )
+        if self.regulariser_weight < 0 or self.draws_per_image < 1:
+            raise ValueError("regulariser_weight must not be negative, draws_per_image at least 1")
+
+    def draw(self, x_0: Data, latent: int, generator: torch.Generator | None = None) -> Draws:
+        """The random part of a step for the batch x_0 and codes of ``latent`` dimensions."""
+        n = len(x_0) * self.draws_per_image
+        if self.proposal is None:
+            t = self.times.sample(n, generator)
+            weight = torch.ones_like(t)
+        else:
+            t, weight = importance(self.times, self.proposal, n, generator)
+        options = {"generator": generator, "device": x_0.device, "dtype": x_0.dtype}
+        noise = torch.randn(n, *x_0.shape[1:], **options)
+        return Draws(t, weight, noise, torch.randn(len(x_0), latent, **options))
+
+    def __call__(self, model, x_0: Data, draws: Draws, y: Labels | None = None) -> Losses:
+        """Eq. (4), (5), (7) or (8), as the model is unconditional, of labels, or of a code."""
+        z, regulariser, code_std = y, x_0.new_zeros(()), x_0.new_zeros(())
+        if model.encoder is not None:
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen_encoder):
+                mean, log_variance = model.code_distribution(x_0)
+            z = mean
+            if log_variance is not None:
+                z = mean + torch.exp(0.5 * log_variance) * draws.code_noise
+            code_std = mean.detach().std(0).min() if len(mean) > 1 else code_std
+            regulariser = self._regulariser(mean, log_variance)
+        k = self.draws_per_image
+        error = denoising_score_matching(
+            model, _repeat(x_0, k), draws.t, draws.noise, _repeat(z, k), self.weighting
+        )
+        matching = (draws.weight.to(error) * error).mean()
+        weight = 0.0 if self.frozen_encoder else self.regulariser_weight
+        total = matching + weight * regulariser
+        return Losses(total, matching.detach(), regulariser.detach(), code_std)
+
+    def _regulariser(self, mean: Codes, log_variance: Codes | None) -> Scalar:
+        if self.regulariser == "l1":
+            return l1_norm(mean)
+        if self.regulariser == "kl":
+            if log_variance is None:
+                raise ValueError("the 'kl' regulariser needs a model with probabilistic=True")
+            return kl_to_standard_normal(mean, log_variance)
+        return mean.new_zeros(())
+
+
+def _repeat(value: Tensor | None, k: int) -> Tensor | None:
+    return value if value is None or k == 1 else value.repeat_interleave(k, dim=0)

@@ -1,0 +1,150 @@
+"""The variance-exploding SDE of the paper (Eqs. 1 and 2).
+
+    dx = g(t) dw,   g²(t) = dσ²(t)/dt,   σ(t) = σ_min (σ_max/σ_min)^t,   t ∈ [0, 1]
+
+Adding noise is all the forward process does: x_t = x_0 + τ(t) ε with
+τ²(t) = σ²(t) − σ²(0). The difference matters only near t = 0, where σ stays at
+σ_min while the noise that was actually added vanishes.
+
+Source: Abstreiter et al. (2021), Section 1.1; Song et al. (2021), Appendix C.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from scorerep.types import Data, Level, Times
+
+T_MIN = 1e-5  # smallest time used for training and sampling; the kernel has no score at t = 0
+
+
+def expand_as(level: Tensor, x: Tensor) -> Tensor:
+    """Reshape ``(batch,)`` or a scalar so that it broadcasts over the rest of x."""
+    return level.reshape(level.shape + (1,) * (x.ndim - level.ndim)) if level.ndim else level
+
+
+@dataclass(frozen=True)
+class VESDE:
+    """Variance-exploding SDE with geometric σ(t).
+
+    Args:
+        sigma_min: σ(0) > 0, in data units (pixels live in [−1, 1]).
+        sigma_max: σ(1) > sigma_min.
+
+    Every method takes t as a float, a scalar tensor or a ``(batch,)`` tensor in [0, 1]
+    and raises ``ValueError`` outside it. Shapes and dtypes of x are kept.
+    """
+
+    sigma_min: float = 0.01
+    sigma_max: float = 50.0
+
+    def __post_init__(self):
+        if not 0 < self.sigma_min < self.sigma_max < math.inf:
+            raise ValueError(
+                "VESDE needs 0 < sigma_min < sigma_max, got "
+                f"sigma_min={self.sigma_min}, sigma_max={self.sigma_max}"
+            )
+
+    @property
+    def log_range(self) -> float:
+        """log(σ_max/σ_min): how many e-folds of noise one unit of t spans."""
+        return math.log(self.sigma_max / self.sigma_min)
+
+    # Noise levels
+
+    def sigma(self, t: Level) -> Tensor:
+        """σ(t) = σ_min (σ_max/σ_min)^t."""
+        return self.sigma_min * torch.exp(self.log_range * self._time(t))
+
+    def time_of_sigma(self, sigma: Level) -> Tensor:
+        """The t with σ(t) = sigma; ``ValueError`` outside [σ_min, σ_max]."""
+        sigma = _tensor(sigma)
+        low, high = self.sigma_min * (1 - 1e-6), self.sigma_max * (1 + 1e-6)
+        if not bool(((sigma >= low) & (sigma <= high)).all()):
+            raise ValueError(
+                f"sigma must lie in [{self.sigma_min}, {self.sigma_max}], got values in "
+                f"[{float(sigma.min()):.4g}, {float(sigma.max()):.4g}]"
+            )
+        return (torch.log(sigma / self.sigma_min) / self.log_range).clamp(0.0, 1.0)
+
+    def tau(self, t: Level) -> Tensor:
+        """Standard deviation of the kernel, τ(t) = √(σ²(t) − σ²(0)); 0 at t = 0."""
+        return self.sigma_min * torch.sqrt(torch.expm1(2 * self.log_range * self._time(t)))
+
+    def time_of_tau(self, tau: Level) -> Tensor:
+        """The t with τ(t) = tau; ``ValueError`` outside [0, τ(1)]."""
+        tau = _tensor(tau)
+        top = math.sqrt(self.sigma_max**2 - self.sigma_min**2)
+        if not bool(((tau >= 0) & (tau <= top * (1 + 1e-6))).all()):
+            raise ValueError(
+                f"tau must lie in [0, {top:.6g}], got values in "
+                f"[{float(tau.min()):.4g}, {float(tau.max()):.4g}]"
+            )
+        t = torch.log1p((tau / self.sigma_min) ** 2) / (2 * self.log_range)
+        return t.clamp(0.0, 1.0)
+
+    def g2(self, t: Level) -> Tensor:
+        """Squared diffusion coefficient g²(t) = dσ²/dt = 2 log(σ_max/σ_min) σ²(t) (Eq. 1)."""
+        return 2 * self.log_range * self.sigma(t) ** 2
+
+    # The perturbation kernel p_0t(x_t | x_0) = N(x_0, τ² I)
+
+    def perturbation_kernel(self, x_0: Data, t: Level) -> tuple[Data, Tensor]:
+        """Mean (shape of x_0) and standard deviation (broadcastable to it)."""
+        return x_0, expand_as(self._time_like(t, x_0, self.tau), x_0)
+
+    def perturb(self, x_0: Data, t: Level, noise: Data) -> Data:
+        """x_t = x_0 + τ(t) ε for standard normal ``noise`` ε of the shape of x_0."""
+        mean, std = self.perturbation_kernel(x_0, t)
+        return mean + std * noise
+
+    def kernel_score(self, x_t: Data, x_0: Data, t: Level) -> Data:
+        """∇ log p_0t(x_t | x_0) = (x_0 − x_t)/τ²; ``ValueError`` at t = 0, where it does not exist."""
+        _, std = self.perturbation_kernel(x_0, t)
+        if bool((std == 0).any()):
+            raise ValueError("t must be positive: the kernel has no score at t = 0")
+        return (x_0 - x_t) / std**2
+
+    # The reverse process
+
+    def reverse_drift(self, score: Data, t: Level) -> Data:
+        """Drift −g² ∇log p_t of the reverse SDE (Eq. 2); the forward drift f is 0."""
+        return -expand_as(self._time_like(t, score, self.g2), score) * score
+
+    def probability_flow_drift(self, score: Data, t: Level) -> Data:
+        """Drift −½ g² ∇log p_t of the ODE with the same marginals (Song et al., Eq. 13)."""
+        return 0.5 * self.reverse_drift(score, t)
+
+    # The prior p_1 ≈ N(0, τ²(1) I)
+
+    def prior_sample(self, *shape: int, generator=None, device=None, dtype=None) -> Data:
+        """Draw x_1 of the given shape, e.g. ``prior_sample(16, 1, 28, 28)``."""
+        noise = torch.randn(*shape, generator=generator, device=device, dtype=dtype)
+        return self.tau(1.0).to(noise) * noise
+
+    def prior_log_prob(self, x_1: Data) -> Times:
+        """log N(x_1; 0, τ²(1) I) in nats, shape ``(batch,)``."""
+        variance = self.sigma_max**2 - self.sigma_min**2
+        d = x_1[0].numel()
+        square = x_1.flatten(1).square().sum(1)
+        return -0.5 * (square / variance + d * math.log(2 * math.pi * variance))
+
+    def _time(self, t: Level) -> Tensor:
+        t = _tensor(t)
+        if not bool(((t >= 0) & (t <= 1)).all()):
+            raise ValueError(
+                f"t must lie in [0, 1], got values in [{float(t.min()):.4g}, {float(t.max()):.4g}]"
+            )
+        return t
+
+    @staticmethod
+    def _time_like(t: Level, x: Tensor, function) -> Tensor:
+        # Evaluate in the precision of t, then follow x's device and dtype.
+        return function(t).to(device=x.device, dtype=x.dtype)
+
+
+def _tensor(value: Level) -> Tensor:
+    # A Python float keeps its double precision until it meets the data.
+    return value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)

@@ -1,0 +1,145 @@
+"""How t is drawn: the part of the objective that steers what a code holds.
+
+The paper keeps λ(t) = σ² and varies the distribution of t (Sections 3.1 and 3.2).
+A distribution has ``sample(n, generator)`` and a ``density`` on [0, 1].
+``importance`` draws from another density and returns weights that leave the
+objective as it was.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Callable
+
+import torch
+from torch import Tensor
+
+from scorerep.sde import T_MIN, VESDE
+from scorerep.types import Times
+
+
+@dataclass(frozen=True)
+class UniformTime:
+    """t uniform on [t_min, 1]: every octave of noise counts alike (Section 3.1)."""
+
+    t_min: float = T_MIN
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Times:
+        return self.t_min + (1 - self.t_min) * _uniform(n, generator)
+
+    def density(self, t: Times) -> Times:
+        return torch.where((t >= self.t_min) & (t <= 1), 1 / (1 - self.t_min), 0.0)
+
+
+@dataclass(frozen=True)
+class UniformSigma:
+    """σ uniform on [σ_min, σ_max]: high noise dominates (Section 3.2.1)."""
+
+    sde: VESDE
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Times:
+        low, high = self.sde.sigma_min, self.sde.sigma_max
+        sigma = low + (high - low) * _uniform(n, generator)
+        return self.sde.time_of_sigma(sigma).clamp(min=T_MIN)
+
+    def density(self, t: Times) -> Times:
+        slope = self.sde.log_range * self.sde.sigma(t)  # dσ/dt
+        return slope / (self.sde.sigma_max - self.sde.sigma_min)
+
+
+@dataclass(frozen=True)
+class SingleTime:
+    """One noise level only (Section 3.2.2); it has no density."""
+
+    t: float
+
+    def __post_init__(self):
+        if not 0 < self.t <= 1:
+            raise ValueError(f"t of SingleTime must lie in (0, 1], got {self.t}")
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Times:
+        device = generator.device if generator is not None else None
+        return torch.full((n,), self.t, device=device)
+
+    def density(self, t: Times) -> Times:
+        raise ValueError("SingleTime has no density: it cannot be combined with a proposal")
+
+
+@dataclass(frozen=True)
+class DensityTime:
+    """Any density on [t_min, 1], as a step function.
+
+    Args:
+        edges: (bins + 1,) increasing, within [T_MIN, 1].
+        values: (bins,) non-negative; they need not be normalised.
+    """
+
+    edges: Tensor
+    values: Tensor
+    cumulative: Tensor = field(init=False, repr=False)
+
+    def __post_init__(self):
+        edges, values = self.edges.double(), self.values.double()
+        if edges.ndim != 1 or len(edges) != len(values) + 1 or bool((edges.diff() <= 0).any()):
+            raise ValueError("edges must increase and be one longer than values")
+        if float(edges[0]) < T_MIN or float(edges[-1]) > 1:
+            raise ValueError(f"edges must lie in [{T_MIN}, 1]")
+        if not bool(((values >= 0) & values.isfinite()).all()) or float(values.sum()) == 0:
+            raise ValueError("values must be finite, non-negative and not all zero")
+        mass = values * edges.diff()
+        object.__setattr__(self, "edges", edges)
+        object.__setattr__(self, "values", values / mass.sum())
+        cumulative = torch.cat([torch.zeros(1).double(), (mass / mass.sum()).cumsum(0)])
+        object.__setattr__(self, "cumulative", cumulative)
+
+    @classmethod
+    def from_function(cls, function: Callable[[Times], Times], bins: int = 512) -> "DensityTime":
+        """The density proportional to ``function``, evaluated at the middle of each of ``bins``."""
+        edges = torch.linspace(T_MIN, 1, bins + 1, dtype=torch.float64)
+        return cls(edges, function((edges[1:] + edges[:-1]) / 2))
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Times:
+        u = _uniform(n, generator)
+        edges, values, cumulative = (a.to(u) for a in (self.edges, self.values, self.cumulative))
+        # right=True skips empty bins, whose cumulative mass does not grow.
+        index = (torch.searchsorted(cumulative, u, right=True) - 1).clamp(0, len(values) - 1)
+        t = edges[index] + (u - cumulative[index]) / values[index]
+        return t.clamp(edges[index], edges[index + 1])
+
+    def density(self, t: Times) -> Times:
+        edges, values = self.edges.to(t), self.values.to(t)
+        index = (torch.searchsorted(edges, t, right=True) - 1).clamp(0, len(values) - 1)
+        inside = (t >= edges[0]) & (t <= edges[-1])
+        return torch.where(inside, values[index], 0.0)
+
+
+TimeDistribution = UniformTime | UniformSigma | SingleTime | DensityTime
+
+
+def log_normal_sigma(sde: VESDE, median: float, spread: float) -> DensityTime:
+    """log σ normal about log ``median`` with standard deviation ``spread`` (EDM's proposal)."""
+    centre = float(sde.time_of_sigma(median))
+    width = spread / sde.log_range
+    return DensityTime.from_function(lambda t: torch.exp(-0.5 * ((t - centre) / width) ** 2))
+
+
+def importance(
+    target: TimeDistribution,
+    proposal: TimeDistribution,
+    n: int,
+    generator: torch.Generator | None = None,
+) -> tuple[Times, Times]:
+    """Draw t from ``proposal``; weights target/proposal keep E_target[·] unchanged.
+
+    ``ValueError`` if a weight is not finite; the caller answers for the proposal
+    covering the target.
+    """
+    t = proposal.sample(n, generator)
+    weight = target.density(t) / proposal.density(t)
+    if not math.isfinite(float(weight.sum())):
+        raise ValueError("the proposal has no mass where it drew: weights are not finite")
+    return t, weight
+
+
+def _uniform(n: int, generator: torch.Generator | None) -> Times:
+    device = generator.device if generator is not None else None
+    return torch.rand(n, generator=generator, device=device)

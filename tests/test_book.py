@@ -1,0 +1,197 @@
+"""The chapters ran, in time, with the outputs on record; and the checks themselves can fail."""
+
+import warnings
+
+import chapters
+import notebooks
+import pytest
+
+CHAPTERS = chapters.chapters()
+CELLS = [
+    pytest.param(path, cell, id=f"{path.stem}: {notebooks.last_line(cell)[:50]}")
+    for path in CHAPTERS
+    for cell in notebooks.checked_cells(path)
+]
+by_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+
+
+# The chapters, as `make chapters` left them
+
+
+@pytest.mark.book
+@by_chapter
+def test_chapter_ran_as_it_stands(path):
+    assert chapters.executed(path) is not None, f"{path.name} failed or is out of date"
+
+
+@pytest.mark.book
+@pytest.mark.parametrize(("path", "cell"), CELLS)
+def test_output_equals_its_reference(path, cell):
+    reference = notebooks.references(path).get(notebooks.cell_key(cell))
+    assert reference is not None, "no reference is stored for this code: make golden"
+    output = notebooks.outputs(path)[notebooks.cell_key(cell)]
+    assert not notebooks.differences(reference["output"], output, cell.metadata.get("tolerance"))
+
+
+@by_chapter
+def test_no_reference_is_left_over(path):
+    kept = {notebooks.cell_key(cell) for cell in notebooks.checked_cells(path)}
+    assert set(notebooks.references(path)) <= kept, "references of cells that are gone: make golden"
+
+
+@pytest.mark.book
+@by_chapter
+def test_chapter_takes_three_minutes_at_most(path):
+    notebook = chapters.executed(path)
+    if notebook is None:
+        pytest.skip("has not run")
+    seconds = notebook.metadata.scorerep.seconds
+    if seconds > chapters.SECONDS_LIMIT:
+        warnings.warn(f"{path.name} took {seconds:.0f} s", stacklevel=1)
+    assert seconds < 1.25 * chapters.SECONDS_LIMIT  # a busy machine is not a slow chapter
+
+
+@pytest.mark.book
+def test_chapters_take_45_seconds_on_average():
+    ran = [notebook for path in CHAPTERS if (notebook := chapters.executed(path))]
+    mean = sum(notebook.metadata.scorerep.seconds for notebook in ran) / max(len(ran), 1)
+    if mean > 45:
+        warnings.warn(f"the chapters take {mean:.0f} s on average, should be 45", stacklevel=1)
+    assert mean < 90
+
+
+# The comparison with references
+
+
+@pytest.mark.parametrize(
+    ("reference", "output", "tolerance"),
+    [
+        ("loss 0.512 after 100 steps", "loss 0.514 after 100 steps", None),
+        ("kNN 0.91", "kNN 0.90", None),  # one unit of the last digit
+        ("1.5e-03", "1.51e-03", None),
+        ("−2.30", "-2.31", None),
+        ("gap 12 images", "gap 13 images", 0.1),
+        ("mean 0.0000", "mean -0.0001", None),
+    ],
+)
+def test_numbers_agree_within_tolerance(reference, output, tolerance):
+    assert notebooks.differences([reference], [output], tolerance) == []
+
+
+@pytest.mark.parametrize(
+    ("reference", "output", "tolerance"),
+    [
+        ("loss 0.512", "loss 0.530", None),
+        ("100 steps", "101 steps", None),
+        ("loss 0.512", "cost 0.512", None),
+        ("2.30", "-2.30", None),
+        ("loss 0.512", "loss nan", None),
+        ("0.512", "0.600", 0.1),
+        ("1.5e-03", "1.5e-02", None),
+        ("VESDE2", "VESDE3", None),  # a digit in a name is part of the name
+    ],
+)
+def test_other_words_and_numbers_are_differences(reference, output, tolerance):
+    assert len(notebooks.differences([reference], [output], tolerance)) == 1
+
+
+def test_missing_line_is_a_difference():
+    assert notebooks.differences(["a", "b"], ["a"], None)
+
+
+# The machinery, on a book of one chapter
+
+CHAPTER = """---
+jupytext:
+  text_representation:
+    extension: .md
+    format_name: myst
+kernelspec:
+  display_name: Python 3
+  name: python3
+---
+# One
+
+```{code-cell} ipython3
+:tags: [nbval-check-output]
+import scorerep
+print("value", scorerep.VALUE)
+```
+"""
+
+
+@pytest.fixture
+def small_book(tmp_path, monkeypatch):
+    """A package, a chapter and a table of contents in a folder of their own."""
+    files = {
+        "scorerep/__init__.py": "VALUE = 1.25\n",
+        "requirements.txt": "",
+        "_config.yml": "parse:\n  myst_enable_extensions: [dollarmath]\n",
+        "_toc.yml": "format: jb-book\nroot: book/one\n",
+        "book/one.md": CHAPTER,
+        "checkpoints/small/card.json": "{}",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(chapters, "ROOT", tmp_path)
+    monkeypatch.setattr(chapters, "get_data", lambda: True)
+    monkeypatch.setattr(notebooks, "GOLDEN", tmp_path / "golden")
+    monkeypatch.setenv("PYTHONPATH", "")
+    return tmp_path
+
+
+def test_chapter_runs_once_and_again_only_after_a_change(small_book, capfd):
+    path = small_book / "book/one.md"
+    assert chapters.run_all()
+    assert notebooks.outputs(path) == {next(iter(notebooks.outputs(path))): ["value 1.25"]}
+    assert chapters.run_all() and "(kept)" in capfd.readouterr().out
+
+    path.write_text(CHAPTER.replace("# One", "# Other prose, same code"))
+    assert chapters.executed(path) is not None
+    for name in ("scorerep/new.py", "checkpoints/small/card.json", "results/table.csv",
+                 "requirements.txt"):  # fmt: skip
+        file = small_book / name
+        before = file.read_text() if file.exists() else None
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("# changed\n")
+        assert chapters.executed(path) is None, name
+        file.unlink() if before is None else file.write_text(before)
+        assert chapters.executed(path) is not None, name
+
+
+def test_changed_library_makes_a_chapter_test_fail(small_book):
+    path = small_book / "book/one.md"
+    chapters.run(path)
+    notebooks.renew()
+    cell = notebooks.checked_cells(path)[0]
+    test_output_equals_its_reference(path, cell)
+    (small_book / "scorerep/__init__.py").write_text("VALUE = 1.5\n")
+    with pytest.raises(chapters.ChapterError, match="has not run"):
+        notebooks.outputs(path)
+    chapters.run(path)
+    with pytest.raises(AssertionError, match="'value 1.5' where the reference has 'value 1.25'"):
+        test_output_equals_its_reference(path, cell)
+
+
+def test_failing_cell_is_shown_and_nothing_is_kept(small_book, capfd):
+    path = small_book / "book/one.md"
+    path.write_text(CHAPTER.replace("VALUE", "MISSING"))
+    for _ in range(2):
+        assert not chapters.run_all()
+        assert "no attribute 'MISSING'" in capfd.readouterr().err
+        assert chapters.executed(path) is None
+
+
+def test_chapter_that_takes_too_long_is_stopped(small_book, monkeypatch):
+    monkeypatch.setattr(chapters, "SECONDS_LIMIT", 1)
+    path = small_book / "book/one.md"
+    path.write_text(CHAPTER.replace("import scorerep", "import time, scorerep; time.sleep(60)"))
+    with pytest.raises(chapters.ChapterError, match="one.md failed"):
+        chapters.run(path)
+
+
+def test_code_cells_without_a_jupytext_header_are_an_error(small_book):
+    (small_book / "book/one.md").write_text("# One\n\n```{code-cell}\n1 + 1\n```\n")
+    with pytest.raises(chapters.ChapterError, match="no jupytext header"):
+        chapters.chapters()
