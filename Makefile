@@ -44,7 +44,7 @@ lint: $(READY) ## ruff and codespell on the code and on the chapters
 	@$(BIN)/python book/chapters.py lint
 	$(BIN)/ruff check --config 'line-length=79' --no-respect-gitignore _build/lint/*.ipynb
 	$(BIN)/ruff format --check --line-length 79 --no-respect-gitignore _build/lint/*.ipynb
-	$(BIN)/codespell README.md book $(CODE)
+	$(BIN)/codespell README.md $(CODE)
 
 lab: $(READY) ## JupyterLab in this environment; open a chapter with "Open With > Notebook"
 	$(BIN)/python -m pip install --quiet '$(LAB)'

@@ -1,0 +1,307 @@
+"""Data sets in memory: every image as uint8 on the device, floats in [−1, 1] by the batch.
+
+    train = load_data("mnist", "train", classes=["3", "8"])
+    x_0 = train.batch(torch.arange(64))
+
+``digits`` is part of scikit-learn and needs no download. ``mnist`` and ``cifar10``
+are looked for in the data root (the environment variable ``SCOREREP_DATA``, else
+``data/``), fetched by torchvision if they are not there, checked against published
+sums, and kept in a compact cache. A damaged file is named and never half used.
+"""
+
+import hashlib
+import json
+import os
+import socket
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from http.client import HTTPException
+from pathlib import Path
+from typing import Literal
+from urllib.error import URLError
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scorerep.checkpoint import CheckpointError, read_tensors, write_tensors
+from scorerep.types import Images, Labels, PixelImages
+
+DATASETS = ("digits", "mnist", "cifar10")
+DIGITS = tuple("0123456789")
+DOWNLOAD_TIMEOUT = 10.0  # seconds without an answer, for each connection
+MNIST_MD5 = {  # of the unpacked files
+    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+}
+
+
+class DataError(RuntimeError):
+    """A data file that is damaged, or not what its name says."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageData:
+    """A labelled set of images, whole in memory. ``ValueError`` if the parts do not fit."""
+
+    images: PixelImages  # uint8, (batch, channel, height, width)
+    labels: Labels  # int64, (batch,), values 0..len(classes) − 1
+    classes: tuple[str, ...]  # the name of each label
+    name: str  # of the data set
+    split: str  # "train" or "test"
+
+    def __post_init__(self):
+        n, k = len(self.images), len(self.classes)
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4 or n == 0:
+            raise ValueError(
+                "images must be uint8 (batch, channel, height, width) and not empty, got "
+                f"{self.images.dtype} {tuple(self.images.shape)}"
+            )
+        if self.labels.dtype != torch.int64 or self.labels.shape != (n,):
+            raise ValueError(
+                f"labels must be int64 ({n},), got {self.labels.dtype} {tuple(self.labels.shape)}"
+            )
+        if not 0 <= int(self.labels.min()) <= int(self.labels.max()) < k:
+            raise ValueError(f"labels must lie in 0..{k - 1} for {k} classes")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(channel, height, width)."""
+        return tuple(self.images.shape[1:])
+
+    def batch(self, indices: Tensor | slice | Sequence[int]) -> Images:
+        """The chosen images as float32 in [−1, 1]."""
+        return to_float(self.images[indices])
+
+    def floats(self) -> Images:
+        """All images as float32 in [−1, 1]: four times the memory."""
+        return to_float(self.images)
+
+    def to(self, device: torch.device | str) -> "ImageData":
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
+    def subset(self, n: int, generator: torch.Generator | None = None) -> "ImageData":
+        """The first n images or, with a generator, n drawn without replacement."""
+        if not 0 < n <= len(self):
+            raise ValueError(f"n must lie in 1..{len(self)}, got {n}")
+        if generator is None:
+            return self._take(slice(n))
+        order = torch.randperm(len(self), generator=generator, device=generator.device)
+        return self._take(order[:n].to(self.images.device))
+
+    def select(self, classes: Sequence[str | int]) -> "ImageData":
+        """Only these classes, by name or index; labels become 0, 1, … in the order given."""
+        wanted = [classes] if isinstance(classes, str | int) else list(classes)
+        known = f"{self.name} has the classes {', '.join(self.classes)}"
+        if not wanted:
+            raise ValueError(f"classes is empty: {known}")
+        indices = []
+        for item in wanted:
+            if isinstance(item, int) and 0 <= item < len(self.classes):
+                indices.append(item)
+            elif item in self.classes:
+                indices.append(self.classes.index(item))
+            else:
+                raise ValueError(f"unknown class {item!r}: {known}")
+        if len(set(indices)) < len(indices):
+            raise ValueError(f"classes names a class twice: {wanted}")
+        new = torch.full((len(self.classes),), -1, device=self.labels.device)
+        new[indices] = torch.arange(len(indices), device=new.device)
+        labels = new[self.labels]
+        kept = labels >= 0
+        for index in indices:
+            if not bool((self.labels == index).any()):
+                raise ValueError(f"no {self.split} image of class {self.classes[index]!r}: {known}")
+        names = tuple(self.classes[index] for index in indices)
+        return replace(self, images=self.images[kept], labels=labels[kept], classes=names)
+
+    def checksum(self) -> str:
+        """First 16 hex digits of the SHA-256 over the shape, the images and the labels."""
+        digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
+        for part in (self.images, self.labels):
+            digest.update(part.cpu().contiguous().numpy())
+        return digest.hexdigest()[:16]
+
+    def _take(self, indices: Tensor | slice) -> "ImageData":
+        return replace(self, images=self.images[indices], labels=self.labels[indices])
+
+
+def to_float(images: PixelImages) -> Images:
+    """0..255 to [−1, 1], float32."""
+    return images.float() / 127.5 - 1
+
+
+def to_uint8(images: Images) -> PixelImages:
+    """[−1, 1] to 0..255, rounded; values outside are clipped. Inverse of ``to_float``."""
+    return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def data_root() -> Path:
+    """The folder of the environment variable ``SCOREREP_DATA``, else ``data``."""
+    return Path(os.environ.get("SCOREREP_DATA") or "data")
+
+
+def load_data(
+    name: str,
+    split: Literal["train", "test"] = "train",
+    classes: Sequence[str | int] | None = None,
+    root: str | Path | None = None,
+    limit: int | None = None,
+    device: torch.device | str = "cpu",
+) -> ImageData:
+    """A data set, or the images of some of its classes.
+
+    Args:
+        name: "digits" (1×8×8; every fifth image of a class is a test image), "mnist"
+            (1×28×28) or "cifar10" (3×32×32).
+        classes: names or indices to keep; labels become 0, 1, … in this order.
+        root: where the files are; ``data_root()`` if not given.
+        limit: at most this many images, the first ones.
+
+    Raises:
+        ValueError: unknown data set, split or class, empty ``classes``.
+        FileNotFoundError: the files are neither there nor to be downloaded.
+        DataError: a file is damaged; the message names it.
+    """
+    loaders = {"digits": _digits, "mnist": _mnist, "cifar10": _cifar10}
+    if name not in loaders:
+        raise ValueError(f"unknown data set {name!r}: there are {', '.join(DATASETS)}")
+    if split not in ("train", "test"):
+        raise ValueError(f"split must be 'train' or 'test', got {split!r}")
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit must be at least 1, got {limit}")
+    data = loaders[name](Path(root) if root is not None else data_root(), split)
+    if classes is not None:
+        data = data.select(classes)
+    if limit is not None:
+        data = data.subset(min(limit, len(data)))
+    return data.to(device)
+
+
+def _digits(root: Path, split: str) -> ImageData:
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    labels = torch.from_numpy(bunch.target).long()
+    images = torch.from_numpy(bunch.images)[:, None] * (255 / 16)
+    # The file cycles through the digits in places: count within each class, not overall.
+    rank = torch.nn.functional.one_hot(labels, 10).cumsum(0).gather(1, labels[:, None])[:, 0]
+    chosen = (rank % 5 == 0) == (split == "test")
+    return ImageData(
+        images[chosen].round().to(torch.uint8), labels[chosen], DIGITS, "digits", split
+    )
+
+
+def _mnist(root: Path, split: str) -> ImageData:
+    def convert() -> ImageData:
+        from torchvision.datasets import MNIST
+
+        folder = root / "MNIST" / "raw"
+        if not all((folder / file).exists() for file in MNIST_MD5):
+            _download("mnist", root, lambda: MNIST(root, download=True))
+        prefix = "train" if split == "train" else "t10k"
+        for file, md5 in MNIST_MD5.items():
+            if file.startswith(prefix) and _md5(folder / file) != md5:
+                raise DataError(
+                    f"{folder / file} is damaged (its MD5 is not the published one): "
+                    "delete it to have it downloaded again"
+                )
+        source = MNIST(root, train=split == "train")
+        return ImageData(source.data[:, None], source.targets.long(), DIGITS, "mnist", split)
+
+    return _cached(root / "cache" / f"mnist-{split}.safetensors", "mnist", split, convert)
+
+
+def _cifar10(root: Path, split: str) -> ImageData:
+    prepared = root / "cifar10" / f"{split}.npz"
+    if prepared.exists():
+        return _read_npz(prepared, "cifar10", split)
+
+    def convert() -> ImageData:
+        from torchvision.datasets import CIFAR10
+
+        for file, md5 in CIFAR10.train_list + CIFAR10.test_list:
+            path = root / CIFAR10.base_folder / file
+            if path.exists() and _md5(path) != md5:
+                raise DataError(
+                    f"{path} is damaged (its MD5 is not the published one): "
+                    "delete it to have it downloaded again"
+                )
+        source = _download(
+            "cifar10", root, lambda: CIFAR10(root, train=split == "train", download=True)
+        )
+        images = torch.from_numpy(np.ascontiguousarray(source.data.transpose(0, 3, 1, 2)))
+        labels = torch.tensor(source.targets)
+        return ImageData(images, labels, tuple(source.classes), "cifar10", split)
+
+    return _cached(root / "cache" / f"cifar10-{split}.safetensors", "cifar10", split, convert)
+
+
+def _download(name: str, root: Path, fetch):
+    """``fetch()``; a failed download becomes one sentence."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
+    try:
+        return fetch()
+    except (URLError, HTTPException, ConnectionError, TimeoutError, EOFError, RuntimeError):
+        raise FileNotFoundError(
+            f"{name} is not in {root.absolute()} and could not be downloaded: set SCOREREP_DATA "
+            f"to a folder that has it, or run 'python -m scorerep data {name}' with a network"
+        ) from None
+    except OSError as error:
+        raise DataError(f"cannot store {name} in {root.absolute()}: {error}") from None
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _cached(path: Path, name: str, split: str, convert) -> ImageData:
+    """The data in ``path``, checked against their sum; made by ``convert`` if not there."""
+    if not path.exists():
+        data = convert()
+        metadata = {"checksum": data.checksum(), "classes": json.dumps(data.classes)}
+        try:
+            write_tensors(path, {"images": data.images, "labels": data.labels}, metadata)
+        except CheckpointError:
+            pass  # a data root that cannot be written to serves as well, only more slowly
+        return data
+    try:
+        tensors, metadata = read_tensors(path)
+        classes = tuple(json.loads(metadata["classes"]))
+        data = ImageData(tensors["images"], tensors["labels"], classes, name, split)
+        intact = data.checksum() == metadata["checksum"]
+    except (CheckpointError, KeyError, ValueError):
+        intact = False
+    if not intact:
+        raise DataError(f"{path} is damaged or unreadable: delete it to have it made again")
+    return data
+
+
+def _read_npz(path: Path, name: str, split: str) -> ImageData:
+    """Arrays ``images`` (N, 3, 32, 32) uint8, ``labels`` (N,) integers and ``classes`` (names)."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            images, labels, classes = file["images"], file["labels"], file["classes"]
+    except (OSError, EOFError, ValueError, LookupError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{path} is damaged or not a data file ({error})") from None
+    if images.shape[1:] != (3, 32, 32) or labels.dtype.kind not in "iu":
+        raise DataError(
+            f"{path} must hold images (N, 3, 32, 32) and integer labels, got images "
+            f"{images.shape} and labels {labels.dtype}"
+        )
+    try:
+        labels = torch.from_numpy(labels.astype(np.int64))
+        return ImageData(torch.from_numpy(images), labels, tuple(classes.tolist()), name, split)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path} is not a data file of this package: {error}") from None
+
+
+def _md5(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()

@@ -1,0 +1,139 @@
+"""Runs in folders: cards, resuming, refusals. On scikit-learn's digits, in seconds."""
+
+import json
+import logging
+from dataclasses import replace
+
+import pytest
+import torch
+from scorerep import checkpoint
+from scorerep.checkpoint import CheckpointError
+from scorerep.data import load_data
+from scorerep.experiments import EXPERIMENTS, Experiment
+from scorerep.fit import fit, load_experiment
+from scorerep.model import ModelConfig, ScoreModel
+from scorerep.training import Optimisation, TrainingDiverged
+
+TINY = Experiment(
+    name="tiny",
+    model=ModelConfig(image_shape=(1, 8, 8), channels=(8,), blocks=1),
+    optimisation=Optimisation(iterations=6, batch_size=16, warmup=2, learning_rate=1e-3),
+)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_data("digits").subset(64)
+
+
+def weights(model):
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def test_folder_holds_the_returned_model_and_a_card(digits, tmp_path):
+    model = fit(TINY, digits, tmp_path, progress=False)
+    again = ScoreModel.from_pretrained(tmp_path)
+    assert torch.equal(weights(again), weights(model))
+    assert load_experiment(tmp_path) == TINY
+    card = checkpoint.read_card(tmp_path)
+    assert card["iterations_done"] == 6 and card["seed"] == 0
+    assert card["data_checksum"] == digits.checksum()
+    assert card["seconds"] > 0 and card["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert card["effective_regulariser_weight"] == pytest.approx(1e-5 * 64 / 2)
+    assert [entry["step"] for entry in card["losses"]] == [1, 2, 3, 4, 5, 6]
+    assert all(0 < entry["matching"] < 10 for entry in card["losses"])
+
+
+def test_stopped_run_goes_on_to_the_same_weights(digits, tmp_path):
+    whole = fit(TINY, digits, tmp_path / "whole", progress=False)
+    for stop in (2, 5, None):
+        parts = fit(TINY, digits, tmp_path / "parts", progress=False, stop_after=stop)
+    assert torch.equal(weights(whole), weights(parts))
+    cards = [checkpoint.read_card(tmp_path / name) for name in ("whole", "parts")]
+    assert cards[0]["losses"] == cards[1]["losses"]
+
+
+def test_finished_run_is_loaded_not_repeated(digits, tmp_path):
+    model = fit(TINY, digits, tmp_path, progress=False)
+    before = (tmp_path / "training.safetensors").stat().st_mtime_ns
+    assert torch.equal(weights(fit(TINY, digits, tmp_path, progress=False)), weights(model))
+    assert (tmp_path / "training.safetensors").stat().st_mtime_ns == before
+
+
+def test_budget_can_be_raised(digits, tmp_path):
+    fit(TINY, digits, tmp_path, progress=False)
+    longer = replace(TINY, optimisation=replace(TINY.optimisation, iterations=8))
+    fit(longer, digits, tmp_path, progress=False)
+    assert checkpoint.read_card(tmp_path)["iterations_done"] == 8
+
+
+def test_folder_of_another_experiment_or_other_data_is_refused(digits, tmp_path):
+    fit(TINY, digits, tmp_path, progress=False)
+    with pytest.raises(CheckpointError, match="another experiment .it differs in seed"):
+        fit(replace(TINY, seed=1), digits, tmp_path, progress=False)
+    with pytest.raises(CheckpointError, match="other data"):
+        fit(TINY, load_data("digits").subset(65), tmp_path, progress=False)
+
+
+def test_wrong_image_shape_and_class_count_are_named(digits, tmp_path):
+    model = replace(TINY.model, image_shape=(1, 28, 28))
+    with pytest.raises(ValueError, match=r"expects image_shape=\(1, 28, 28\)"):
+        fit(replace(TINY, model=model), digits, tmp_path)
+    model = replace(TINY.model, latent=0, num_classes=3)
+    with pytest.raises(ValueError, match="num_classes is 3, digits has 10"):
+        fit(replace(TINY, model=model), digits, tmp_path)
+
+
+def test_diverging_run_keeps_its_last_checkpoint(digits, tmp_path):
+    fit(TINY, digits, tmp_path, progress=False, stop_after=3)
+    kept = (tmp_path / "model.safetensors").read_bytes()
+    tensors, metadata = checkpoint.read_tensors(tmp_path / "training.safetensors")
+    tensors["model.network.out.bias"].fill_(torch.inf)
+    checkpoint.write_tensors(tmp_path / "training.safetensors", tensors, metadata)
+    with pytest.raises(TrainingDiverged, match="step 4"):
+        fit(TINY, digits, tmp_path, progress=False)
+    assert (tmp_path / "model.safetensors").read_bytes() == kept
+
+
+def test_collapsed_code_is_reported(digits, tmp_path, caplog):
+    # A regulariser far too strong pulls every code to zero.
+    crushed = replace(
+        TINY, regulariser_weight=1e3,
+        optimisation=replace(TINY.optimisation, iterations=120, learning_rate=3e-3),
+    )  # fmt: skip
+    with caplog.at_level(logging.WARNING):
+        fit(crushed, digits, tmp_path, progress=False)
+    assert checkpoint.read_card(tmp_path)["losses"][-1]["code_std"] < 1e-3
+    assert "the code of tiny has collapsed" in caplog.text
+
+
+def test_label_and_unconditional_models_train_too(digits, tmp_path):
+    for name, model in {
+        "labels": replace(TINY.model, latent=0, num_classes=10),
+        "plain": replace(TINY.model, latent=0),
+        "kl": replace(TINY.model, probabilistic=True),
+    }.items():
+        experiment = replace(TINY, model=model, regulariser="kl" if name == "kl" else "none")
+        fit(experiment, digits, tmp_path / name, progress=False)
+        card = json.loads((tmp_path / name / "card.json").read_text())
+        assert card["iterations_done"] == 6
+
+
+def test_tensorboard_files_are_written(digits, tmp_path):
+    fit(TINY, digits, tmp_path, progress=False, tensorboard=True)
+    assert list((tmp_path / "tensorboard").glob("events.*"))
+
+
+def test_kl_needs_a_probabilistic_encoder_and_the_reverse():
+    with pytest.raises(ValueError, match="go together"):
+        replace(TINY, regulariser="kl")
+    with pytest.raises(ValueError, match="go together"):
+        replace(TINY, model=replace(TINY.model, probabilistic=True))
+
+
+@pytest.mark.parametrize("name", sorted(EXPERIMENTS))
+def test_every_experiment_builds_its_model_and_objective(name):
+    experiment = EXPERIMENTS[name]
+    experiment.objective()
+    assert experiment.name == name
+    assert sum(p.numel() for p in ScoreModel(experiment.model).parameters()) > 1000
