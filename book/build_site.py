@@ -11,10 +11,11 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-from chapters import ROOT, ChapterError, chapters, code_cells, executed, executed_file, pages, read
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
 from jupyter_cache.cache.db import NbCacheRecord, session_context
+
+from chapters import ROOT, ChapterError, chapters, code_cells, executed, executed_file, pages, read
 
 BUILD = ROOT / "_build"
 CACHE = BUILD / ".jupyter_cache"  # where _config.yml has it looked for, by default

@@ -1,0 +1,29 @@
+"""Representation learning with continuous-time score-based generative models, in PyTorch.
+
+Data flow one way through the modules; each can be read alone.
+
+    types             the shape contract
+    data              digits, MNIST, CIFAR-10 as bytes in memory
+    sde               the variance-exploding SDE and its perturbation kernel (Eqs. 1, 2)
+    mixture           exact worlds: Gaussian mixtures with labels,
+    linear_gaussian       Gaussian data and linear codes,
+    empirical             the law that puts weight 1/N on each image of a data set
+    layers, network   the U-Net of the paper (A.1), and a dense network for toys
+    encoder           the encoder E_φ(x_0)
+    model             score, denoise, encode; two parametrisations; weights in a folder
+    times             how t is drawn: what the code is steered by
+    objective         denoising score matching (Eqs. 4, 5, 7, 8) and its regularisers
+    training          the training loop, a generator
+    checkpoint        safetensors and cards
+    sampling          five samplers with one signature
+    likelihood        log-likelihood by the probability flow
+    evaluation        scores of codes; attributes: stroke width and the like
+    figures           the look of the book's pictures
+    experiments       every run as a value; fit runs one into a folder; cli is the command line
+
+Conventions: images are (batch, channel, height, width) in [−1, 1], times and noise levels
+(batch,), codes (batch, latent); σ is in pixel units; information is in nats; squared errors
+are averaged over pixels and the batch. Import from the modules: ``from scorerep.sde import VESDE``.
+"""
+
+__version__ = "0.1.0"

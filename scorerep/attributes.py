@@ -18,14 +18,19 @@ from torch import Tensor
 from scorerep.types import Images
 
 PerImage = Float[Tensor, "batch"]
+ENLARGED = 3  # times, before the skeleton is found
 CHUNK = 1_000  # images whose skeletons are found together
+# Lengths of a straight and of a diagonal step of a digital line, unbiased over all directions
+# where 1 and √2 are 5 % too long: Dorst and Smeulders (1987), "Length estimators for digitized
+# contours".
+STRAIGHT, DIAGONAL = 0.948, 1.343
 
 
 def attributes(images: Images) -> pd.DataFrame:
     """The attributes that make sense for these images, one row an image.
 
     One channel: ink, stroke_width, slant. Three channels: brightness, background_red,
-    background_green, background_blue. Ten thousand MNIST images take a second or two.
+    background_green, background_blue. Ten thousand MNIST images take a few seconds.
     """
     _check(images)
     if images.shape[1] == 1:
@@ -67,19 +72,17 @@ def background_colour(images: Images, border: int = 2) -> Float[Tensor, "batch c
 def stroke_width(images: Images) -> PerImage:
     """Area over skeleton length, in pixels of the image; one channel.
 
-    The image is enlarged twice (bilinear), pixels of at least half intensity are the
-    stroke, and scikit-image thins it to its skeleton. A step of the skeleton to a
-    neighbour counts 1, to a diagonal neighbour √2, and a whole path one pixel more, so
-    that a line one pixel wide has the width 1. Skeletons end about half a width before the
-    stroke does: a stroke of length L and width w gives about w L/(L − w).
+    The image is enlarged three times (bilinear), pixels of at least half intensity are the
+    stroke, and scikit-image thins it to its skeleton. For straight strokes of 1.5 to 4
+    pixels it is within 20 % in any one direction, 5 % on average over directions. A skeleton
+    stops half a width before the stroke does, so dots and short strokes come out too wide.
     """
-    intensity = _intensity(images).clamp(0, 1)
+    intensity = _intensity(images).clamp(0, 1)[:, None]
     # At the original size a stroke of two pixels has a ragged skeleton.
-    large = F.interpolate(intensity[:, None], scale_factor=2, mode="bilinear", align_corners=False)
-    widths = [
-        _area_over_length(F.pad(part[:, 0], (1, 1, 1, 1)) >= 0.5) for part in large.split(CHUNK)
-    ]
-    return torch.cat(widths).to(images) / 2
+    large = F.interpolate(intensity, scale_factor=ENLARGED, mode="bilinear", align_corners=False)
+    stroke = F.pad(large[:, 0], (1, 1, 1, 1)) >= 0.5
+    widths = [_area_over_length(part) for part in stroke.split(CHUNK)]
+    return torch.cat(widths).to(images) / ENLARGED
 
 
 def slant(images: Images) -> PerImage:
@@ -110,7 +113,8 @@ def _area_over_length(stroke: Tensor) -> Tensor:
     # A diagonal step is one that has no way round over a common neighbour.
     falling = s[:, 1:, 1:] & s[:, :-1, :-1] & ~s[:, 1:, :-1] & ~s[:, :-1, 1:]
     rising = s[:, 1:, :-1] & s[:, :-1, 1:] & ~s[:, 1:, 1:] & ~s[:, :-1, :-1]
-    length = straight + math.sqrt(2) * (falling.sum((1, 2)) + rising.sum((1, 2))) + 1
+    diagonal = falling.sum((1, 2)) + rising.sum((1, 2))
+    length = STRAIGHT * straight + DIAGONAL * diagonal + 1  # n pixels in a row have n − 1 steps
     area = stroke.sum((1, 2)).cpu()
     return torch.where(area > 0, area / length, math.nan)
 

@@ -32,7 +32,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """All tensors of ``path`` on the CPU, and its metadata. ``CheckpointError`` if missing or damaged."""
+    """All tensors of ``path`` on the CPU, and its metadata; ``CheckpointError`` if damaged."""
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
@@ -46,7 +46,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def write_card(folder: Path, card: dict[str, Any]):
     text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
-    _replace(Path(folder) / "card.json", lambda temporary: Path(temporary).write_text(text, "utf-8"))
+    _replace(
+        Path(folder) / "card.json", lambda temporary: Path(temporary).write_text(text, "utf-8")
+    )
 
 
 def read_card(folder: Path) -> dict[str, Any]:
@@ -67,13 +69,14 @@ def load_weights(model: nn.Module, path: Path):
     if set(own) != set(tensors):
         missing, extra = sorted(set(own) - set(tensors)), sorted(set(tensors) - set(own))
         raise CheckpointError(
-            f"{path} holds the weights of another model: missing {missing[:3]}, not expected {extra[:3]}"
+            f"{path} holds the weights of another model: missing {missing[:3]}, "
+            f"not expected {extra[:3]}"
         )
     for name, tensor in tensors.items():
         if own[name].shape != tensor.shape:
             raise CheckpointError(
                 f"{path} does not fit this model: {name} has shape {tuple(tensor.shape)}, "
-                f"expected {tuple(own[name].shape)} (another latent dimension, width or image size?)"
+                f"expected {tuple(own[name].shape)} (another latent dimension or width?)"
             )
     model.load_state_dict({name: t.to(own[name].dtype) for name, t in tensors.items()})
 

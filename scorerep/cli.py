@@ -1,4 +1,4 @@
-"""The command line: ``python -m scorerep train digits``. Arguments come from the dataclasses, by tyro."""
+"""The command line, ``python -m scorerep train digits``; tyro reads arguments off dataclasses."""
 
 import dataclasses
 import logging
@@ -15,7 +15,7 @@ import tyro
 from scorerep import checkpoint, figures, sampling
 from scorerep.data import ImageData, load_data
 from scorerep.evaluation import compare, encode_in_batches, pca_codes
-from scorerep.experiments import EXPERIMENTS, Experiment
+from scorerep.experiments import EXPERIMENTS
 from scorerep.fit import fit, load_experiment
 from scorerep.model import ScoreModel
 
@@ -87,6 +87,7 @@ class Sample:
         grid, _ = sample_grid(
             model, self.low, self.high, self.side, self.sampler, self.steps, self.seed
         )
+        figures.use_style()
         fig, ax = plt.subplots(figsize=(6, 6))
         figures.image_grid(grid.cpu(), self.side, self.side, ax=ax)
         write_figure(fig, self.out)
@@ -184,7 +185,7 @@ def main(arguments: list[str] | None = None):
         prog="python -m scorerep",
         description="Representation learning with score-based generative models.",
         args=arguments,
-        config=(tyro.conf.ConsolidateSubcommandArgs, tyro.conf.OmitSubcommandPrefixes),
+        config=(tyro.conf.CascadeSubcommandArgs, tyro.conf.OmitSubcommandPrefixes),
     )
     try:
         command.run()
@@ -211,19 +212,22 @@ def score_table(model: ScoreModel, train: ImageData, test: ImageData) -> pd.Data
 
 def sample_grid(
     model: ScoreModel,
-    low: float,
-    high: float,
+    low: float | torch.Tensor,
+    high: float | torch.Tensor,
     side: int,
     sampler: Sampler = "heun",
     steps: int = 18,
     seed: int = 0,
 ):
-    """Images on a grid over the first two code coordinates, all from one noise; and the codes."""
+    """Images on a grid over the first two code coordinates, all from one noise; and the codes.
+
+    ``low`` and ``high`` are the grid's corners: numbers, or one each coordinate ``(2,)``.
+    """
     if model.config.latent < 2:
         raise ValueError("a grid of codes needs a model with latent of at least 2")
     where = next(model.parameters()).device
     z = torch.zeros(side * side, model.config.latent, device=where)
-    z[:, :2] = figures.code_grid(low, high, side).to(z)
+    z[:, :2] = low + (high - low) * figures.code_grid(0, 1, side).to(z)
     generator = torch.Generator(where).manual_seed(seed)
     # One noise for all, so that what changes across the grid is the code's doing.
     noise = model.sde.prior_sample(1, *model.config.image_shape, generator=generator, device=where)
@@ -238,12 +242,13 @@ def sample_grid(
 def draw(model: ScoreModel, test: ImageData, path: Path) -> Path:
     """Codes of test images beside samples on a grid of codes."""
     codes = encode_in_batches(model, test).cpu()
-    fig, (left, right) = plt.subplots(1, 2, figsize=(11, 5.2))
+    figures.use_style()
+    fig, (left, right) = plt.subplots(1, 2, figsize=(9, 4.2))
     figures.scatter_codes(codes[:, :2], test.labels.cpu(), ax=left, classes=test.classes)
-    low, high = codes.quantile(0.01).item(), codes.quantile(0.99).item()
-    images, _ = sample_grid(model, low, high, side=10)
-    figures.image_grid(images.cpu(), 10, 10, ax=right)
-    right.set_title(f"samples, codes from {low:.2f} to {high:.2f}")
+    low, high = codes[:, :2].quantile(0.05, 0), codes[:, :2].quantile(0.95, 0)
+    images, z = sample_grid(model, low, high, side=10)
+    figures.image_grid(images.cpu(), 10, 10, ax=right, codes=z[:, :2].cpu())
+    right.set_title("samples over the middle 90 % of each coordinate")
     write_figure(fig, path)
     return path
 

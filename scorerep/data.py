@@ -191,7 +191,7 @@ def _digits(root: Path, split: str) -> ImageData:
     bunch = load_digits()
     labels = torch.from_numpy(bunch.target).long()
     images = torch.from_numpy(bunch.images)[:, None] * (255 / 16)
-    # The file cycles through the digits in places: count within each class, not overall.
+    # The file repeats 0 to 9 in places: count within each class, not overall.
     rank = torch.nn.functional.one_hot(labels, 10).cumsum(0).gather(1, labels[:, None])[:, 0]
     chosen = (rank % 5 == 0) == (split == "test")
     return ImageData(
@@ -208,11 +208,8 @@ def _mnist(root: Path, split: str) -> ImageData:
             _download("mnist", root, lambda: MNIST(root, download=True))
         prefix = "train" if split == "train" else "t10k"
         for file, md5 in MNIST_MD5.items():
-            if file.startswith(prefix) and _md5(folder / file) != md5:
-                raise DataError(
-                    f"{folder / file} is damaged (its MD5 is not the published one): "
-                    "delete it to have it downloaded again"
-                )
+            if file.startswith(prefix):
+                _check_md5(folder / file, md5)
         source = MNIST(root, train=split == "train")
         return ImageData(source.data[:, None], source.targets.long(), DIGITS, "mnist", split)
 
@@ -228,12 +225,8 @@ def _cifar10(root: Path, split: str) -> ImageData:
         from torchvision.datasets import CIFAR10
 
         for file, md5 in CIFAR10.train_list + CIFAR10.test_list:
-            path = root / CIFAR10.base_folder / file
-            if path.exists() and _md5(path) != md5:
-                raise DataError(
-                    f"{path} is damaged (its MD5 is not the published one): "
-                    "delete it to have it downloaded again"
-                )
+            if (path := root / CIFAR10.base_folder / file).exists():
+                _check_md5(path, md5)
         source = _download(
             "cifar10", root, lambda: CIFAR10(root, train=split == "train", download=True)
         )
@@ -302,6 +295,11 @@ def _read_npz(path: Path, name: str, split: str) -> ImageData:
         raise DataError(f"{path} is not a data file of this package: {error}") from None
 
 
-def _md5(path: Path) -> str:
+def _check_md5(path: Path, published: str):
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
+        if hashlib.file_digest(file, "md5").hexdigest() == published:
+            return
+    raise DataError(
+        f"{path} is damaged (its MD5 is not the published one): "
+        "delete it to have it downloaded again"
+    )

@@ -87,11 +87,16 @@ class Experiment:
 EXPERIMENTS: dict[str, Experiment] = {
     "digits": Experiment(
         name="digits",
-        model=ModelConfig(image_shape=(1, 8, 8), channels=(32, 32), dropout=0.0),
+        model=ModelConfig(image_shape=(1, 8, 8), channels=(16, 32), dropout=0.0),
         times="single_t",
         single_t=0.68,
         optimisation=Optimisation(
-            iterations=1_000, batch_size=128, learning_rate=2e-3, warmup=100, ema=0.99
+            iterations=700,
+            frozen_iterations=700,
+            batch_size=64,
+            learning_rate=2e-3,
+            warmup=100,
+            ema=0.99,
         ),
     ),
     "mnist": Experiment(

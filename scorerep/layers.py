@@ -20,7 +20,7 @@ Resample = Literal["none", "down", "up"]
 
 
 def initialise(layer: nn.Module, zero: bool = False) -> nn.Module:
-    """Fan-average uniform weights and zero biases, or all zero for a layer that ends a residual branch."""
+    """Fan-average uniform weights and zero biases; all zero where a residual branch ends."""
     if zero:
         nn.init.zeros_(layer.weight)
     else:
@@ -118,7 +118,9 @@ class NoiseFeatures(nn.Module):
     def __init__(self, width: int, kind: Literal["positional", "fourier"] = "positional"):
         super().__init__()
         if width < 4 or width % 2:
-            raise ValueError(f"width of the noise features must be even and at least 4, got {width}")
+            raise ValueError(
+                f"width of the noise features must be even and at least 4, got {width}"
+            )
         half = width // 2
         if kind == "positional":
             frequencies = 100 * torch.exp(-math.log(10_000) * torch.arange(half) / (half - 1))

@@ -24,7 +24,7 @@ from scorerep import checkpoint
 from scorerep.encoder import Encoder
 from scorerep.network import DenseNetwork, UNet
 from scorerep.sde import VESDE, expand_as
-from scorerep.types import Codes, Data, Labels, Level, Times
+from scorerep.types import Codes, Data, Labels, Level
 
 
 @dataclass(frozen=True)
@@ -142,14 +142,14 @@ class ScoreModel(nn.Module):
         return x_t + expand_as(tau, x_t) ** 2 * self.score(x_t, t, z)
 
     def encode(self, x_0: Data, noise: Codes | None = None) -> Codes:
-        """z = E_φ(x_0); of a probabilistic encoder the mean, or a draw made with standard normal ``noise``."""
+        """z = E_φ(x_0); the mean of a probabilistic code, or a draw made with ``noise`` ~ N(0, I)."""
         mean, log_variance = self.code_distribution(x_0)
         if noise is None or log_variance is None:
             return mean
         return mean + torch.exp(0.5 * log_variance) * noise
 
     def code_distribution(self, x_0: Data) -> tuple[Codes, Codes | None]:
-        """Mean and log-variance of q_φ(z | x_0); the log-variance is None for a deterministic encoder."""
+        """Mean and log-variance of q_φ(z | x_0); the latter is None for a deterministic encoder."""
         if self.encoder is None:
             raise ValueError("this model has no encoder: its config has latent=0")
         self._check_shape(x_0, "x_0")

@@ -1,6 +1,6 @@
 """Denoising score matching, unconditional or with a label or a learned code (Eqs. 4, 5, 7, 8).
 
-    J(θ, φ) = E_{t, x_0, x_t} [ λ(t) ‖s_θ(x_t, t, E_φ(x_0)) − ∇ log p_0t(x_t | x_0)‖² ] + regulariser
+    J(θ, φ) = E_{t, x_0, x_t} [λ(t) ‖s_θ(x_t, t, E_φ(x_0)) − ∇ log p_0t(x_t|x_0)‖²] + regulariser
 
 One reduction throughout: squared errors are averaged over pixels and the batch,
 regularisers are summed over the code's coordinates and averaged over the batch.
@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from scorerep.sde import VESDE, expand_as
+from scorerep.sde import expand_as
 from scorerep.times import SingleTime, TimeDistribution, importance
 from scorerep.types import Codes, Data, Labels, Scalar, Times
 
@@ -98,9 +98,7 @@ class Objective:
         if self.weighting not in ("tau2", "sigma2"):
             raise ValueError(f"weighting must be 'tau2' or 'sigma2', got {self.weighting!r}")
         if self.regulariser not in ("none", "l1", "kl"):
-            raise ValueError(
-                f"regulariser must be 'none', 'l1' or 'kl', got {self.regulariser!r}"
-            )
+            raise ValueError(f"regulariser must be 'none', 'l1' or 'kl', got {self.regulariser!r}")
         if self.regulariser_weight < 0 or self.draws_per_image < 1:
             raise ValueError("regulariser_weight must not be negative, draws_per_image at least 1")
 

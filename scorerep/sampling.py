@@ -128,7 +128,7 @@ def heun(
     tau_min: float = 0.01,
     rho: float = 7.0,
 ) -> Data:
-    """Heun's second-order method on the flow, on EDM's grid of noise levels (Karras et al., Alg. 1).
+    """Heun's second-order method on the flow, on EDM's noise levels (Karras et al., Alg. 1).
 
     Levels are τ_i = (τ_max^{1/ρ} + i/(steps−1) (τ_min^{1/ρ} − τ_max^{1/ρ}))^ρ, then 0;
     ``2·steps − 1`` evaluations. ``generator`` is ignored: the method is deterministic.

@@ -101,7 +101,7 @@ class VESDE:
         return mean + std * noise
 
     def kernel_score(self, x_t: Data, x_0: Data, t: Level) -> Data:
-        """∇ log p_0t(x_t | x_0) = (x_0 − x_t)/τ²; ``ValueError`` at t = 0, where it does not exist."""
+        """∇ log p_0t(x_t | x_0) = (x_0 − x_t)/τ²; ``ValueError`` at t = 0: there is none."""
         _, std = self.perturbation_kernel(x_0, t)
         if bool((std == 0).any()):
             raise ValueError("t must be positive: the kernel has no score at t = 0")

@@ -98,7 +98,7 @@ class TrainingState:
         checkpoint.write_tensors(path, tensors, metadata)
 
     def load(self, path: Path):
-        """Go on where ``save`` left off. ``CheckpointError`` if the file is damaged or does not fit."""
+        """Go on where ``save`` left off; ``CheckpointError`` for a damaged or unfitting file."""
         tensors, metadata = checkpoint.read_tensors(path)
         try:
             for module, prefix in ((self.model, "model."), (self.averaged, "ema.")):
@@ -185,7 +185,8 @@ def training_loop(
             if model.encoder is not None:
                 model.encoder.load_state_dict(ema.module.encoder.state_dict())
             objective = replace(objective, times=UniformTime(), proposal=None, frozen_encoder=True)
-        indices = batch_indices(step, len(data), optimisation.batch_size, seed).to(data.images.device)
+        indices = batch_indices(step, len(data), optimisation.batch_size, seed)
+        indices = indices.to(accelerator.device)
         x_0 = data.batch(indices).to(dtype)
         # Drawn for the global batch on every process, then cut: two processes equal one.
         draws = objective.draw(x_0, model.config.latent, generator)
@@ -215,7 +216,8 @@ def training_loop(
 
 
 def make_accelerator(optimisation: Optimisation) -> Accelerator:
-    """Accelerate's choice of device and processes. The encoder gets no gradient once it is frozen."""
+    """Accelerate's choice of device and processes."""
+    # The encoder gets no gradient once it is frozen.
     unused = DistributedDataParallelKwargs(
         find_unused_parameters=optimisation.frozen_iterations > 0
     )
@@ -223,7 +225,7 @@ def make_accelerator(optimisation: Optimisation) -> Accelerator:
 
 
 def ramped_average(decay: float):
-    """The averaging rule of the reference code: decay min(decay, (1 + n)/(10 + n)) after n updates."""
+    """The reference code's averaging: decay min(decay, (1 + n)/(10 + n)) after n updates."""
 
     def average(averaged, current, updates):
         n = int(updates)
@@ -233,7 +235,9 @@ def ramped_average(decay: float):
 
 
 def batch_indices(step: int, images: int, batch_size: int, seed: int) -> torch.Tensor:
-    """Indices of the batch of ``step``: each epoch a permutation that depends on seed and epoch alone."""
+    """Indices of a step's batch; an epoch's permutation depends on seed and epoch alone."""
     epoch, position = divmod(step, images // batch_size)
-    order = torch.randperm(images, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
+    order = torch.randperm(
+        images, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    )
     return order[position * batch_size : (position + 1) * batch_size]

@@ -12,8 +12,9 @@ import json
 import re
 from pathlib import Path
 
-import chapters
 from nbformat import NotebookNode
+
+import chapters
 
 GOLDEN = Path(__file__).parent / "golden"
 TAG = "nbval-check-output"

@@ -2,9 +2,10 @@
 
 import warnings
 
+import pytest
+
 import chapters
 import notebooks
-import pytest
 
 CHAPTERS = chapters.chapters()
 CELLS = [

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from torch import nn
+
 from scorerep import checkpoint
 from scorerep.checkpoint import CheckpointError
 from scorerep.experiments import EXPERIMENTS, Experiment
-from torch import nn
 
 
 def test_tensors_and_metadata_survive(tmp_path):

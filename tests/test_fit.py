@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+
 from scorerep import checkpoint
 from scorerep.checkpoint import CheckpointError
 from scorerep.data import load_data

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from scorerep.checkpoint import CheckpointError
 from scorerep.data import load_data
 from scorerep.model import ModelConfig, ScoreModel

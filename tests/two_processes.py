@@ -7,6 +7,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 from accelerate import Accelerator
+
 from scorerep.checkpoint import write_tensors
 from scorerep.data import load_data
 from scorerep.model import ModelConfig, ScoreModel
@@ -23,8 +24,8 @@ model = ScoreModel(config).double()
 objective = Objective(UniformTime(), regulariser="kl", regulariser_weight=1e-3, draws_per_image=2)
 budget = Optimisation(iterations=5, batch_size=16, learning_rate=1e-2, warmup=1)
 accelerator = Accelerator(cpu=True)
-for state in training_loop(model, load_data("digits"), objective, budget, accelerator=accelerator):
+for _ in training_loop(model, load_data("digits"), objective, budget, accelerator=accelerator):
     pass
 if accelerator.is_main_process:
-    write_tensors(Path(sys.argv[1]), state.model.state_dict())
+    write_tensors(Path(sys.argv[1]), model.state_dict())
 accelerator.end_training()
