@@ -3,7 +3,7 @@
 Data flow one way through the modules; each can be read alone.
 
     types             the shape contract
-    data              digits, MNIST, CIFAR-10 as bytes in memory
+    data, images      digits, MNIST, CIFAR-10, as bytes in memory
     sde               the variance-exploding SDE and its perturbation kernel (Eqs. 1, 2)
     mixture           exact worlds: Gaussian mixtures with labels,
     linear_gaussian       Gaussian data and linear codes,

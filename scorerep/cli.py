@@ -13,10 +13,11 @@ import torch
 import tyro
 
 from scorerep import checkpoint, figures, sampling
-from scorerep.data import ImageData, load_data
+from scorerep.data import load_data
 from scorerep.evaluation import compare, encode_in_batches, pca_codes
 from scorerep.experiments import EXPERIMENTS
 from scorerep.fit import fit, load_experiment
+from scorerep.images import ImageData
 from scorerep.model import ScoreModel
 
 ExperimentChoice = tyro.extras.subcommand_type_from_defaults(

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from scorerep.data import to_float
+from scorerep.images import to_float
 from scorerep.mixture import ClassMoments, ExactLaw
 from scorerep.types import Data, Labels, Times
 
@@ -32,9 +32,10 @@ class EmpiricalLaw(ExactLaw):
     Besides the data, memory holds 128 MB of log-weights, a chunk, and the result. Everything runs
     where ``images`` are, τ must be positive, and nothing is differentiable.
 
-    Matrix products are in float32 where this costs less than 1e-4 nats in a log-weight, that is
-    unless τ is small beside the radius of the data (below 0.5 for MNIST); there they are in
-    float64, for ‖x_t − x_i‖² is a small difference of large numbers.
+    Matrix products are in float32 where this costs less than 1e-4 nats in a log-weight, which
+    leaves an error of up to 1e-7 squared radii of the data in a variance. Where τ is small beside
+    the radius (below 0.5 for MNIST) they are in float64, as ‖x_t − x_i‖² is then a small
+    difference of large numbers.
     """
 
     def __init__(self, images: Tensor, labels: Labels | None = None, chunk: int = 4096):

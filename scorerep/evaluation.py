@@ -28,7 +28,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from scorerep.data import ImageData
+from scorerep.images import ImageData
 from scorerep.types import Codes, Images
 
 CONSTANT = 1e-6  # a coordinate whose standard deviation is below this does not vary

@@ -16,8 +16,8 @@ import torch
 from tqdm.auto import tqdm
 
 from scorerep import checkpoint
-from scorerep.data import ImageData
 from scorerep.experiments import Experiment
+from scorerep.images import ImageData
 from scorerep.model import ScoreModel
 from scorerep.training import TrainingState, make_accelerator, training_loop
 

@@ -20,7 +20,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from scorerep import checkpoint
-from scorerep.data import ImageData
+from scorerep.images import ImageData
 from scorerep.model import ScoreModel
 from scorerep.objective import Draws, Losses, Objective
 from scorerep.times import UniformTime

@@ -11,7 +11,8 @@ import torch
 import torchvision
 
 import scorerep.data as data_module
-from scorerep.data import DataError, ImageData, load_data, to_float, to_uint8
+from scorerep.data import DataError, load_data
+from scorerep.images import ImageData, to_float, to_uint8
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ TIMES = [
     UniformTime(),
     UniformSigma(SDE),
     DensityTime(torch.tensor([0.3, 0.5, 0.9]), torch.tensor([1.0, 2.0])),
+    DensityTime(torch.tensor([0.601, 0.603]), torch.ones(1)),
 ]
 
 
