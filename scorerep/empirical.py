@@ -94,7 +94,9 @@ class EmpiricalLaw(ExactLaw):
         ]
         return ClassMoments(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
 
-    def _moments(self, x: Float[Tensor, "batch dimension"], tau2: Times) -> ClassMoments:
+    def _moments(
+        self, x: Float[Tensor, "batch dimension"], tau2: Float[Tensor, "batch 1"]
+    ) -> ClassMoments:
         query, radius = x.double() - self.centre, float(self.squares.max()) ** 0.5
         reach = max(radius, float(query.norm(dim=1).amax()) if len(x) else 0.0)
         rounding = 2**-24 * radius * reach / float(tau2.min()) if len(x) else 0.0

@@ -104,7 +104,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         data="mnist",
         model=ModelConfig(image_shape=(1, 28, 28), channels=(16, 32), dropout=0.0),
         optimisation=Optimisation(
-            iterations=6_000, batch_size=64, learning_rate=1e-3, warmup=500, ema=0.999
+            iterations=3_500, batch_size=64, learning_rate=1e-3, warmup=500, ema=0.999
         ),
     ),
     "mnist-paper": Experiment(

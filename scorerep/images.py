@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from scorerep.types import Images, Labels, PixelImages
@@ -99,7 +100,7 @@ class ImageData:
         return replace(self, images=self.images[indices], labels=self.labels[indices])
 
 
-def to_float(images: PixelImages) -> Images:
+def to_float(images: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """0..255 to [−1, 1], float32."""
     return images.float() / 127.5 - 1
 

@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from scorerep.types import Codes, Images, Times
+from scorerep.types import Codes, Times
 
-Embedding = Float[Tensor, "batch width"]
+Embedding = Float[Tensor, "batch embedding"]
+Features = Float[Tensor, "batch _ _ _"]  # channels and resolution change on the way
 Resample = Literal["none", "down", "up"]
 
 
@@ -44,7 +45,7 @@ def norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(groups, channels, eps=1e-6)
 
 
-def resampled(x: Images, resample: Resample) -> Images:
+def resampled(x: Features, resample: Resample) -> Features:
     """Halve by averaging, double by nearest neighbour, or leave as it is."""
     if resample == "down":
         return F.avg_pool2d(x, 2)
@@ -82,7 +83,7 @@ class ResidualBlock(nn.Module):
         changes = in_channels != out_channels or resample != "none"
         self.skip = conv(in_channels, out_channels, size=1) if changes else nn.Identity()
 
-    def forward(self, x: Images, embedding: Embedding | None = None) -> Images:
+    def forward(self, x: Features, embedding: Embedding | None = None) -> Features:
         h = self.conv_1(resampled(F.silu(self.norm_1(x)), self.resample))
         if self.bias is not None:
             h = h + self.bias(F.silu(embedding))[:, :, None, None]
@@ -99,7 +100,7 @@ class SelfAttention(nn.Module):
         self.query_key_value = conv(channels, 3 * channels, size=1)
         self.out = conv(channels, channels, size=1, zero=True)
 
-    def forward(self, x: Images) -> Images:
+    def forward(self, x: Features) -> Features:
         q, k, v = self.query_key_value(self.norm(x)).flatten(2).transpose(1, 2).chunk(3, dim=2)
         h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(x.shape)
         return (x + self.out(h)) / math.sqrt(2)

@@ -142,7 +142,7 @@ class ScoreModel(nn.Module):
         return x_t + expand_as(tau, x_t) ** 2 * self.score(x_t, t, z)
 
     def encode(self, x_0: Data, noise: Codes | None = None) -> Codes:
-        """z = E_φ(x_0); the mean of a probabilistic code, or a draw made with ``noise`` ~ N(0, I)."""
+        """z = E_φ(x_0); of a probabilistic code its mean, or a draw made with ``noise``."""
         mean, log_variance = self.code_distribution(x_0)
         if noise is None or log_variance is None:
             return mean

@@ -8,7 +8,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from scorerep.layers import Conditioning, Embedding, ResidualBlock, SelfAttention, conv, dense, norm
+from scorerep.layers import (
+    Conditioning,
+    Embedding,
+    Features,
+    ResidualBlock,
+    SelfAttention,
+    conv,
+    dense,
+    norm,
+)
 from scorerep.types import Codes, Images, Points, Times
 
 
@@ -51,7 +60,7 @@ class DownsamplingHalf(nn.Module):
                 self.skip_channels.append(out)
                 current = out
 
-    def forward(self, x: Images, embedding: Embedding | None = None) -> list[Images]:
+    def forward(self, x: Images, embedding: Embedding | None = None) -> list[Features]:
         """All intermediate images, finest first; the last one is the deepest."""
         features = [self.head(x)]
         for residual, *attention in self.blocks:

@@ -72,7 +72,7 @@ class TrainingState:
     """What the loop yields. ``step`` counts the finished steps; the rest is live, not a copy."""
 
     step: int
-    losses: Losses
+    losses: Losses | None
     model: ScoreModel
     ema: AveragedModel
     optimizer: torch.optim.Optimizer

@@ -2,6 +2,8 @@
 
 import ast
 import io
+import subprocess
+import sys
 import tokenize
 from pathlib import Path
 
@@ -58,3 +60,50 @@ def test_weights_are_never_pickled():
         assert not names & {"load_state", "save_state"}, path.name
         assert "torch.load" not in path.read_text("utf-8"), path.name
         assert "torch.save" not in path.read_text("utf-8"), path.name
+
+
+RUN_WITH_CHECKED_TYPES = """
+from jaxtyping import install_import_hook
+
+with install_import_hook("scorerep", "beartype.beartype"):
+    import torch
+    from scorerep import evaluation, likelihood, sampling
+    from scorerep.data import load_data
+    from scorerep.empirical import EmpiricalLaw
+    from scorerep.mixture import labelled_quartet
+    from scorerep.model import ModelConfig, ScoreModel
+    from scorerep.objective import Objective
+    from scorerep.sde import VESDE
+    from scorerep.times import UniformTime
+    from scorerep.training import Optimisation, training_loop
+
+data = load_data("digits").subset(32)
+model = ScoreModel(ModelConfig(image_shape=(1, 8, 8), channels=(8, 8), blocks=1))
+budget = Optimisation(iterations=2, batch_size=16)
+for state in training_loop(model, data, Objective(UniformTime()), budget):
+    pass
+codes = evaluation.encode_in_batches(state.averaged, data)
+score = sampling.condition(state.averaged, codes)
+x_0 = sampling.heun(score, model.sde, model.sde.prior_sample(32, 1, 8, 8), steps=3)
+assert x_0.shape == (32, 1, 8, 8)
+EmpiricalLaw(data.images, data.labels).guidance_energy(1.0, 8)
+world, sde = labelled_quartet(), VESDE()
+x, y = world.sample(8)
+likelihood.log_likelihood(lambda x, t: world.score(x, sde.tau(t), y), sde, x, tolerance=1e-2)
+try:
+    model.score(x_0, torch.full((2, 2), 0.5))
+except Exception as error:
+    assert "TypeCheckError" in type(error).__name__, error
+else:
+    raise SystemExit("a wrong shape went unseen: the types are not checked")
+"""
+
+
+def test_declared_shapes_hold_at_run_time():
+    result = subprocess.run(
+        [sys.executable, "-c", RUN_WITH_CHECKED_TYPES],
+        capture_output=True,
+        text=True,
+        cwd=FOLDER.parent,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
