@@ -40,8 +40,8 @@ from scorerep.network import UNet
 class Settings:
     """Time a training step and a sampler step of the score network against diffusers."""
 
-    channels: tuple[tuple[int, ...], ...] = ((32, 64), (16, 32))
-    """Widths to measure: channels at each resolution."""
+    channels: tuple[int, ...] = ()
+    """Channels at each resolution, e.g. 32 64; by default 32 64 and then 16 32 are measured."""
     blocks: int = 2
     """Residual blocks per resolution."""
     batch: int = 64
@@ -78,7 +78,7 @@ def main(settings: Settings):
         f"{torch.get_num_threads()} threads, batch {settings.batch}, "
         f"{settings.size}×{settings.size} images, {settings.repeats} repeats"
     )
-    for channels in settings.channels:
+    for channels in [settings.channels] if settings.channels else [(32, 64), (16, 32)]:
         shape = (1, settings.size, settings.size)
         ours = UNet(shape, channels, settings.blocks, latent=0)
         peer = Peer(UNet2DModel, channels, settings)
