@@ -4,6 +4,7 @@
     python -m benchmarks.network_speed --help
     python -m benchmarks.network_speed
     python -m benchmarks.network_speed --peer-resampling conv --repeats 20
+    python -m benchmarks.network_speed --threads 1    # on a machine that is busy with other work
 
 Measured on 28×28 grey images: one training step (forward, backward, Adam) and one
 sampler step (forward, no gradient) of ``scorerep.network.UNet`` and of
