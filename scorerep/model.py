@@ -168,8 +168,13 @@ class ScoreModel(nn.Module):
     def from_pretrained(cls, folder: str | Path, device: str = "cpu") -> "ScoreModel":
         """The model in ``folder``, in evaluation mode, float32. Errors name the file at fault."""
         folder = Path(folder)
-        config = checkpoint.from_json(ModelConfig, checkpoint.read_card(folder)["model"])
-        model = cls(config)
+        try:
+            config = checkpoint.from_json(ModelConfig, checkpoint.read_card(folder)["model"])
+            model = cls(config)
+        except (KeyError, TypeError, ValueError) as error:
+            raise checkpoint.CheckpointError(
+                f"{folder / 'card.json'} does not describe a model: {error}"
+            ) from None
         checkpoint.load_weights(model, folder / "model.safetensors")
         return model.to(device).eval()
 

@@ -52,6 +52,7 @@ def denoising_score_matching(
     ``model`` needs only ``.sde`` and ``.score(x_t, t, z)``. With λ = τ² the loss of the
     zero score is 1 at every noise level; the paper's σ² differs in the first hundredths of t only.
     """
+    _check_weighting(weighting)
     sde = model.sde
     x_t = sde.perturb(x_0, t, noise)
     error = model.score(x_t, t, z) - sde.kernel_score(x_t, x_0, t)
@@ -95,8 +96,7 @@ class Objective:
     def __post_init__(self):
         if self.proposal is not None and isinstance(self.times, SingleTime):
             raise ValueError("a single t needs no proposal")
-        if self.weighting not in ("tau2", "sigma2"):
-            raise ValueError(f"weighting must be 'tau2' or 'sigma2', got {self.weighting!r}")
+        _check_weighting(self.weighting)
         if self.regulariser not in ("none", "l1", "kl"):
             raise ValueError(f"regulariser must be 'none', 'l1' or 'kl', got {self.regulariser!r}")
         if self.regulariser_weight < 0 or self.draws_per_image < 1:
@@ -146,3 +146,8 @@ class Objective:
 
 def _repeat(value: Tensor | None, k: int) -> Tensor | None:
     return value if value is None or k == 1 else value.repeat_interleave(k, dim=0)
+
+
+def _check_weighting(weighting: str):
+    if weighting not in ("tau2", "sigma2"):
+        raise ValueError(f"weighting must be 'tau2' or 'sigma2', got {weighting!r}")

@@ -23,6 +23,10 @@ class UniformTime:
 
     t_min: float = T_MIN
 
+    def __post_init__(self):
+        if not 0 < self.t_min < 1:
+            raise ValueError(f"t_min of UniformTime must lie in (0, 1), got {self.t_min}")
+
     def sample(self, n: int, generator: torch.Generator | None = None) -> Times:
         return self.t_min + (1 - self.t_min) * _uniform(n, generator)
 
