@@ -23,7 +23,7 @@ from scorerep.model import ScoreModel
 ExperimentChoice = tyro.extras.subcommand_type_from_defaults(
     EXPERIMENTS,
     {
-        "digits": "scikit-learn's 8×8 digits: no download, about a minute on two cores.",
+        "digits": "scikit-learn's 8×8 digits: no download, under two minutes on two cores.",
         "mnist": "MNIST, L1 codes, uniform t: the weights of the book's MNIST chapter.",
         "mnist-paper": "MNIST with the paper's network, parametrisation and budget, for a GPU.",
     },

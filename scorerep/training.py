@@ -15,6 +15,7 @@ from typing import Literal
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
@@ -217,11 +218,15 @@ def training_loop(
 
 def make_accelerator(optimisation: Optimisation) -> Accelerator:
     """Accelerate's choice of device and processes."""
+    precision = optimisation.precision
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
+        # Accelerate keeps one precision a process; a notebook trains with another after all.
+        AcceleratorState._reset_state()
     # The encoder gets no gradient once it is frozen.
     unused = DistributedDataParallelKwargs(
         find_unused_parameters=optimisation.frozen_iterations > 0
     )
-    return Accelerator(mixed_precision=optimisation.precision, kwargs_handlers=[unused])
+    return Accelerator(mixed_precision=precision, kwargs_handlers=[unused])
 
 
 def ramped_average(decay: float):

@@ -120,6 +120,16 @@ def test_frozen_phase_keeps_the_averaged_encoder_and_trains_the_score_network(di
     assert not torch.equal(outputs[3], outputs[5])
 
 
+def test_half_precision_trains_full_precision_weights_and_does_not_stick(digits):
+    half = run(digits, budget=replace(BUDGET, precision="bf16"))
+    assert {p.dtype for p in half.model.parameters()} == {torch.float32}
+    assert half.accelerator.mixed_precision == "bf16"
+    whole = run(digits)
+    assert whole.accelerator.mixed_precision == "no"
+    difference = (half.losses.matching - whole.losses.matching).abs()
+    assert 0 < difference < 0.05 * whole.losses.matching
+
+
 def test_loss_that_is_not_finite_stops_the_run_with_the_step(digits):
     model = new_model()
     loop = training_loop(model, digits, OBJECTIVE, BUDGET)
