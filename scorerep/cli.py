@@ -13,12 +13,14 @@ import torch
 import tyro
 
 from scorerep import checkpoint, figures, sampling
-from scorerep.data import load_data
+from scorerep.checkpoint import CheckpointError
+from scorerep.data import DataError, load_data
 from scorerep.evaluation import compare, encode_in_batches, pca_codes
 from scorerep.experiments import EXPERIMENTS
 from scorerep.fit import fit, load_experiment
 from scorerep.images import ImageData
 from scorerep.model import ScoreModel
+from scorerep.training import TrainingDiverged
 
 ExperimentChoice = tyro.extras.subcommand_type_from_defaults(
     EXPERIMENTS,
@@ -190,7 +192,7 @@ def main(arguments: list[str] | None = None):
     )
     try:
         command.run()
-    except (ValueError, FileNotFoundError, RuntimeError) as error:
+    except (ValueError, OSError, CheckpointError, DataError, TrainingDiverged) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 
