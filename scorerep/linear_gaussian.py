@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
-from scorerep.objective import denoising_score_matching
+from scorerep.objective import denoising_score_matching, root_weight
 from scorerep.sde import T_MIN, VESDE
 from scorerep.times import SingleTime, TimeDistribution
 from scorerep.types import Codes, Level, Points, Scalar, Times
@@ -104,11 +104,12 @@ class LinearGaussian:
         self, sde: VESDE, times: TimeDistribution, code: Code | None = None, weighting: str = "tau2"
     ) -> float:
         """E_t[λ C(τ | z)] / d, the least of Eq. (8) for this code; λ = τ² or σ² ("sigma2")."""
-        if weighting not in ("tau2", "sigma2"):
-            raise ValueError(f"weighting must be 'tau2' or 'sigma2', got {weighting!r}")
         t, probability = _quadrature(times)
-        level = sde.tau(t) if weighting == "tau2" else sde.sigma(t)
-        values = level.square() * self.constant(sde.tau(t), code) / self.dimension
+        values = (
+            root_weight(sde, t, weighting).square()
+            * self.constant(sde.tau(t), code)
+            / self.dimension
+        )
         return float((probability * values).sum())
 
     def optimal_objective(

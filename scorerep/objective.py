@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from scorerep.sde import expand_as
+from scorerep.sde import VESDE, expand_as
 from scorerep.times import SingleTime, TimeDistribution, importance
 from scorerep.types import Codes, Data, Labels, Scalar, Times
 
@@ -52,13 +52,18 @@ def denoising_score_matching(
     ``model`` needs only ``.sde`` and ``.score(x_t, t, z)``. With λ = τ² the loss of the
     zero score is 1 at every noise level; the paper's σ² differs in the first hundredths of t only.
     """
-    _check_weighting(weighting)
     sde = model.sde
+    level = root_weight(sde, t, weighting)
     x_t = sde.perturb(x_0, t, noise)
     error = model.score(x_t, t, z) - sde.kernel_score(x_t, x_0, t)
-    level = sde.tau(t) if weighting == "tau2" else sde.sigma(t)
     # λ before squaring: a score is of order 1/τ, and its square overflows half precision.
     return (expand_as(level.to(error), error) * error).square().flatten(1).mean(1)
+
+
+def root_weight(sde: VESDE, t: Times, weighting: Literal["tau2", "sigma2"]) -> Times:
+    """√λ(t) in data units: τ(t) for "tau2", the paper's σ(t) for "sigma2"; else ``ValueError``."""
+    _check_weighting(weighting)
+    return sde.tau(t) if weighting == "tau2" else sde.sigma(t)
 
 
 def l1_norm(z: Codes) -> Scalar:

@@ -10,6 +10,7 @@ Stopped at any step and resumed, a run gives the same weights to the last bit.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -191,17 +192,14 @@ def training_loop(
         x_0 = data.batch(indices).to(dtype)
         # Drawn for the global batch on every process, then cut: two processes equal one.
         draws = objective.draw(x_0, model.config.latent, generator)
-        y = data.labels[indices] if model.config.num_classes else None
-        share = slice(rank * len(x_0) // ranks, (rank + 1) * len(x_0) // ranks)
-
+        x_0, draws = x_0.chunk(ranks)[rank], draws.part(rank, ranks)
+        y = data.labels[indices].chunk(ranks)[rank] if model.config.num_classes else None
         warm = min(1.0, (step + 1) / optimisation.warmup)
         for group in optimizer.param_groups:
             group["lr"] = optimisation.learning_rate * warm
         optimizer.zero_grad()
         with accelerator.autocast():
-            losses = loss(
-                objective, x_0[share], draws.part(rank, ranks), y if y is None else y[share]
-            )
+            losses = loss(objective, x_0, draws, y)
         losses_mean = Losses(*accelerator.reduce(torch.stack([*losses]).detach(), "mean"))
         if not bool(losses_mean.total.isfinite()):
             raise TrainingDiverged(
@@ -242,7 +240,11 @@ def ramped_average(decay: float):
 def batch_indices(step: int, images: int, batch_size: int, seed: int) -> torch.Tensor:
     """Indices of a step's batch; an epoch's permutation depends on seed and epoch alone."""
     epoch, position = divmod(step, images // batch_size)
-    order = torch.randperm(
-        images, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    )
-    return order[position * batch_size : (position + 1) * batch_size]
+    return epoch_order(epoch, images, seed)[position * batch_size : (position + 1) * batch_size]
+
+
+@lru_cache(maxsize=1)
+def epoch_order(epoch: int, images: int, seed: int) -> torch.Tensor:
+    """The permutation of an epoch; kept, since its every step asks for it."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    return torch.randperm(images, generator=generator)
