@@ -13,13 +13,15 @@ Data flow one way through the modules; each can be read alone.
     model             score, denoise, encode; two parametrisations; weights in a folder
     times             how t is drawn: what the code is steered by
     objective         denoising score matching (Eqs. 4, 5, 7, 8) and its regularisers
+    optimisation      how long and how fast
     training          the training loop, a generator
     checkpoint        safetensors and cards
     sampling          five samplers with one signature
     likelihood        log-likelihood by the probability flow
     evaluation        scores of codes; attributes: stroke width and the like
     figures           the look of the book's pictures
-    experiments       every run as a value; fit runs one into a folder; cli is the command line
+    experiments       a run is a value; runs: those of the paper's figures, at three budgets
+    fit, sweep        run one into a folder, or one for each noise level; cli: the command line
 
 Conventions: images are (batch, channel, height, width) in [−1, 1], times and noise levels
 (batch,), codes (batch, latent); σ is in pixel units; information is in nats; squared errors

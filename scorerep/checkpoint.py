@@ -107,12 +107,18 @@ def from_json(cls: type, data: dict[str, Any]) -> Any:
         raise CheckpointError(f"{cls.__name__} has no entry {', '.join(unknown)}")
     values = {}
     for name, value in data.items():
-        if dataclasses.is_dataclass(types[name]):
-            value = from_json(types[name], value)
+        # An entry is of a dataclass, or of one or None.
+        nested = [t for t in (types[name], *typing.get_args(types[name])) if _is_dataclass(t)]
+        if nested and value is not None:
+            value = from_json(nested[0], value)
         elif isinstance(value, list):
             value = tuple(value)
         values[name] = value
     return cls(**values)
+
+
+def _is_dataclass(kind: Any) -> bool:
+    return isinstance(kind, type) and dataclasses.is_dataclass(kind)
 
 
 # The state of an optimiser and of random generators, as tensors

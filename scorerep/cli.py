@@ -1,10 +1,16 @@
-"""The command line, ``python -m scorerep train digits``; tyro reads arguments off dataclasses."""
+"""The command line, ``python -m scorerep train fig3 --budget book``.
 
+tyro reads the arguments off dataclasses. The budget is read first: it decides the experiments'
+default values, which every other argument can override.
+"""
+
+import argparse
 import dataclasses
 import logging
+import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Union
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,20 +22,30 @@ from scorerep import checkpoint, figures, sampling
 from scorerep.checkpoint import CheckpointError
 from scorerep.data import DataError, load_data
 from scorerep.evaluation import compare, encode_in_batches, pca_codes
-from scorerep.experiments import EXPERIMENTS
+from scorerep.experiments import Experiment
 from scorerep.fit import fit, load_experiment
 from scorerep.images import ImageData
 from scorerep.model import ScoreModel
+from scorerep.runs import BUDGETS, PAPER, BudgetName, at_budget
+from scorerep.sweep import SEEDS, TIMES, sweep
 from scorerep.training import TrainingDiverged
 
-ExperimentChoice = tyro.extras.subcommand_type_from_defaults(
-    EXPERIMENTS,
-    {
-        "digits": "scikit-learn's 8×8 digits: no download, under two minutes on two cores.",
-        "mnist": "MNIST, L1 codes, uniform t: the weights of the book's MNIST chapter.",
-        "mnist-paper": "MNIST with the paper's network, parametrisation and budget, for a GPU.",
-    },
-)
+DESCRIPTIONS = {
+    "fig2ab": "MNIST, L1 codes, uniform t.",
+    "fig2cd": "CIFAR-10, first three classes, L1 codes, uniform t.",
+    "fig3": "MNIST, KL codes, uniform σ, then frozen encoder and uniform t.",
+    "fig4-mnist": "MNIST, L1 codes, a single t; 'sweep' runs all of them.",
+    "fig4-cifar": "CIFAR-10, first three classes, L1 codes, a single t.",
+    "fig5": "MNIST, KL codes, uniform t.",
+    "fig6": "CIFAR-10, first three classes, KL codes, uniform t.",
+    "fig7": "MNIST, L1 codes, uniform σ, then frozen encoder and uniform t.",
+    "fig8": "CIFAR-10, all classes, L1 codes, uniform t.",
+    "fig9": "CIFAR-10, all classes, KL codes, uniform t.",
+    "fig11-4": "MNIST, L1 codes of dimension 4, uniform t.",
+    "fig11-8": "MNIST, L1 codes of dimension 8, uniform t.",
+    "fig11-16": "MNIST, L1 codes of dimension 16, uniform t.",
+    "digits": "scikit-learn's 8×8 digits: no download, under two minutes on two cores.",
+}
 Sampler = Literal[
     "heun", "stochastic_heun", "probability_flow", "euler_maruyama", "predictor_corrector"
 ]
@@ -37,24 +53,30 @@ Sampler = Literal[
 
 @dataclasses.dataclass(frozen=True)
 class Train:
-    """Train an experiment, or continue it; then print its scores and draw its codes and samples."""
+    """Train an experiment, or continue it; then print its scores and draw its codes and samples.
 
-    experiment: ExperimentChoice
+    Experiments are named after the paper's figures; --budget paper, book or smoke says how large
+    and how long.
+    """
+
+    experiment: Experiment
     """Which experiment; every entry of it can be overridden."""
     folder: Path | None = None
-    """Where the run lives; runs/NAME if not given. The same command continues a stopped run."""
+    """Where the run lives; runs/NAME-BUDGET-seedSEED if not given. The same command continues a
+    stopped run."""
     tensorboard: bool = False
     """Also write TensorBoard event files."""
     report: bool = True
     """Score and draw at the end."""
 
-    def run(self):
+    def run(self, budget: str):
         experiment = self.experiment
-        folder = self.folder or Path("runs") / experiment.name
+        folder = self.folder or run_folder(experiment, budget)
         train = load_data(experiment.data, "train", experiment.classes or None)
         print(
-            f"{experiment.name}: {len(train)} images, effective regulariser weight per image "
-            f"{experiment.effective_regulariser_weight():.3g} (relative to ½ Σ_pixels), {folder}/"
+            f"{experiment.name}, {budget} budget: {len(train)} images, effective regulariser "
+            f"weight per image {experiment.effective_regulariser_weight():.3g} "
+            f"(relative to ½ Σ_pixels), {folder}/"
         )
         model = fit(experiment, train, folder, tensorboard=self.tensorboard)
         if not self.report or not model.config.latent:
@@ -62,6 +84,46 @@ class Train:
         test = load_data(experiment.data, "test", experiment.classes or None)
         print(score_table(model, train, test).round(3).to_string())
         print(f"picture: {draw(model, test, folder / 'overview.png')}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """Train at many single noise levels, one run a level and seed, and collect a table (Figure 4).
+
+    The command can be stopped at any moment; given again, or given several times at once, it
+    goes on with what is missing.
+    """
+
+    experiment: Experiment
+    """Which experiment; its single_t and seed are replaced."""
+    folder: Path | None = None
+    """Where the runs and table.csv live; runs/NAME-BUDGET if not given."""
+    times: tuple[float, ...] = TIMES
+    """Noise levels t, in (0, 1]."""
+    seeds: tuple[int, ...] = SEEDS
+    """Seeds."""
+    workers: int = 1
+    """Processes that share the work, each with its share of the cores."""
+
+    def run(self, budget: str):
+        folder = self.folder or Path("runs") / f"{self.experiment.name}-{budget}"
+        work = dataclasses.replace(self, folder=folder)
+        if self.workers > 1:
+            # A spawned process has its own thread pool, and its own CUDA context.
+            torch.multiprocessing.spawn(_sweep_worker, (work,), nprocs=self.workers)
+        table = work.work()
+        print(table.round(3).to_string())
+        print(f"table: {folder / 'table.csv'}")
+
+    def work(self) -> pd.DataFrame:
+        name, classes = self.experiment.data, self.experiment.classes or None
+        train, test = (load_data(name, split, classes) for split in ("train", "test"))
+        return sweep(self.experiment, train, test, self.folder, self.times, self.seeds)
+
+
+def _sweep_worker(rank: int, work: Sweep):
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // work.workers))
+    work.work()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,31 +232,57 @@ class Data:
             print(f"{self.name} {split}: {len(data)} images of {shape}, checksum {data.checksum()}")
 
 
-Command = (
-    Annotated[Train, tyro.conf.subcommand("train")]
-    | Annotated[Sample, tyro.conf.subcommand("sample")]
-    | Annotated[Encode, tyro.conf.subcommand("encode")]
-    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
-    | Annotated[Export, tyro.conf.subcommand("export")]
-    | Annotated[Data, tyro.conf.subcommand("data")]
-)
+def command_type(budget: BudgetName) -> Any:
+    """The subcommands, with the experiments of one budget as defaults."""
+    values = {name: at_budget(name, budget) for name in PAPER}
+    single = {name: value for name, value in values.items() if value.times == "single_t"}
+    choices = [
+        tyro.extras.subcommand_type_from_defaults(
+            group, {name: DESCRIPTIONS[name] for name in group}
+        )
+        for group in (values, single)
+    ]
+    commands = {"train": (Train, choices[0]), "sweep": (Sweep, choices[1])}
+    union = [
+        Annotated[
+            dataclasses.make_dataclass(
+                cls.__name__, [("experiment", choice)], bases=(cls,), frozen=True
+            ),
+            tyro.conf.subcommand(name),
+        ]
+        for name, (cls, choice) in commands.items()
+    ]
+    for cls in (Sample, Encode, Evaluate, Export, Data):
+        union.append(Annotated[cls, tyro.conf.subcommand(cls.__name__.lower())])
+    return Union[tuple(union)]  # noqa: UP007, made at run time
 
 
 def main(arguments: list[str] | None = None):
     """Parse and run; errors about input become one line and exit status 2."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--budget", choices=BUDGETS, default="book")
+    known, rest = first.parse_known_args(arguments)
     command = tyro.cli(
-        Command,
+        command_type(known.budget),
         prog="python -m scorerep",
         description="Representation learning with score-based generative models.",
-        args=arguments,
-        config=(tyro.conf.CascadeSubcommandArgs, tyro.conf.OmitSubcommandPrefixes),
+        args=rest,
+        config=(
+            tyro.conf.CascadeSubcommandArgs,
+            tyro.conf.OmitSubcommandPrefixes,
+            tyro.conf.AvoidSubcommands,
+        ),
     )
     try:
-        command.run()
+        command.run(known.budget) if isinstance(command, (Train, Sweep)) else command.run()
     except (ValueError, OSError, CheckpointError, DataError, TrainingDiverged) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def run_folder(experiment: Experiment, budget: str) -> Path:
+    return Path("runs") / f"{experiment.name}-{budget}-seed{experiment.seed}"
 
 
 def device() -> str:

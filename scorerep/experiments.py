@@ -1,20 +1,38 @@
 """An experiment is a value: data, network, objective, budget and seed in one frozen dataclass.
 
-    from scorerep.experiments import EXPERIMENTS
-    EXPERIMENTS["mnist"]                                # what the book ran
-    dataclasses.replace(EXPERIMENTS["mnist"], seed=1)   # the same with another seed
+    from scorerep.runs import at_budget
+    at_budget("fig3", "book")                                 # what the book ran
+    dataclasses.replace(at_budget("fig3", "book"), seed=1)    # the same with another seed
 
 Its JSON form is stored in the card of every checkpoint.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from scorerep.model import ModelConfig
 from scorerep.objective import Objective
+from scorerep.optimisation import Optimisation
 from scorerep.sde import VESDE
 from scorerep.times import SingleTime, TimeDistribution, UniformSigma, UniformTime, log_normal_sigma
-from scorerep.training import Optimisation
+
+
+@dataclass(frozen=True)
+class EncoderPhase:
+    """A first phase that learns the code with a score network of its own, which is then dropped.
+
+    A small network can learn a code; good samples want a larger one, trained on that code with
+    the encoder frozen.
+    """
+
+    network: Literal["unet", "dense"]
+    """Kind of the first score network."""
+    channels: tuple[int, ...]
+    """Its width."""
+    optimisation: Optimisation
+    """Its budget."""
+    draws_per_image: int = 1
+    """Noise draws for each encoded image."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +52,7 @@ class Experiment:
     single_t: float = 0.68
     """The t of times="single_t", in (0, 1]."""
     proposal: Literal["none", "log_normal"] = "none"
-    """Draw σ from a log-normal about 1 instead and weight; the objective stays the same."""
+    """Draw σ from a log-normal about 2 instead and weight; the objective stays the same."""
     weighting: Literal["tau2", "sigma2"] = "tau2"
     """λ(t): the kernel's variance τ², or the paper's σ²."""
     regulariser: Literal["none", "l1", "kl"] = "l1"
@@ -45,12 +63,16 @@ class Experiment:
     """Noise draws for each encoded image."""
     optimisation: Optimisation = field(default_factory=Optimisation)
     """Budget, learning rate, averaging, precision."""
+    encoder_phase: EncoderPhase | None = None
+    """Learn the encoder like this first; then optimisation.iterations may be 0."""
     seed: int = 0
     """Of initial weights, batches, noise and dropout."""
 
     def __post_init__(self):
         if (self.regulariser == "kl") != self.model.probabilistic and self.model.latent:
             raise ValueError("regulariser 'kl' and model.probabilistic=True go together")
+        if self.encoder_phase is not None and not self.model.encoder_channels:
+            raise ValueError("with encoder_phase, model.encoder_channels must be given")
 
     def objective(self) -> Objective:
         """Eq. (8), or Eq. (5) or (7) where the model has no code."""
@@ -62,8 +84,8 @@ class Experiment:
         }[self.times]
         proposal = None
         if self.proposal == "log_normal":
-            # Wide enough that no weight exceeds a few hundred at either end of the σ range.
-            proposal = log_normal_sigma(sde, median=1.0, spread=2.0)
+            # Made for uniform σ, which draws σ > 10 four times in five, where little is to learn.
+            proposal = log_normal_sigma(sde, median=2.0, spread=1.8)
         return Objective(
             times=times,
             proposal=proposal,
@@ -71,6 +93,20 @@ class Experiment:
             regulariser=self.regulariser,
             regulariser_weight=self.regulariser_weight,
             draws_per_image=self.draws_per_image,
+        )
+
+    def first_phase(self) -> "Experiment":
+        """The experiment that learns the encoder; this one, if it does so itself."""
+        phase = self.encoder_phase
+        if phase is None:
+            return self
+        return replace(
+            self,
+            name=f"{self.name}-encoder",
+            model=replace(self.model, network=phase.network, channels=phase.channels),
+            draws_per_image=phase.draws_per_image,
+            optimisation=phase.optimisation,
+            encoder_phase=None,
         )
 
     def effective_regulariser_weight(self) -> float:
@@ -82,36 +118,3 @@ class Experiment:
         for side in self.model.image_shape:
             d *= side
         return self.regulariser_weight * d / 2
-
-
-EXPERIMENTS: dict[str, Experiment] = {
-    "digits": Experiment(
-        name="digits",
-        model=ModelConfig(image_shape=(1, 8, 8), channels=(16, 32), dropout=0.0),
-        times="single_t",
-        single_t=0.68,
-        optimisation=Optimisation(
-            iterations=700,
-            frozen_iterations=700,
-            batch_size=64,
-            learning_rate=2e-3,
-            warmup=100,
-            ema=0.99,
-        ),
-    ),
-    "mnist": Experiment(
-        name="mnist",
-        data="mnist",
-        model=ModelConfig(image_shape=(1, 28, 28), channels=(16, 32), dropout=0.0),
-        optimisation=Optimisation(
-            iterations=3_500, batch_size=64, learning_rate=1e-3, warmup=500, ema=0.999
-        ),
-    ),
-    "mnist-paper": Experiment(
-        name="mnist-paper",
-        data="mnist",
-        model=ModelConfig(image_shape=(1, 28, 28), parametrisation="paper", features="fourier"),
-        weighting="sigma2",
-    ),
-}
-"""The runs the book uses, and the paper's settings for comparison."""

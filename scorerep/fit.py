@@ -8,6 +8,7 @@ import logging
 import os
 import platform
 import time
+from dataclasses import fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,8 @@ def fit(
     """Train, or go on training, ``experiment`` on ``data``; returns the averaged model.
 
     Args:
-        folder: receives ``model.safetensors``, ``training.safetensors`` and ``card.json``.
+        folder: receives ``model.safetensors``, ``training.safetensors`` and ``card.json``; a
+            first phase of its own for the encoder lives in ``folder/encoder``.
         save_every: seconds between checkpoints.
         tensorboard: also write event files to ``folder/tensorboard``.
         stop_after: stop at this step, as if interrupted (for tests and for short sessions).
@@ -57,9 +59,16 @@ def fit(
     if classes and classes != len(data.classes):
         raise ValueError(f"model.num_classes is {classes}, {data.name} has {len(data.classes)}")
     checkpoint.check_writable(folder)
+    encoder, first = None, experiment.first_phase()
+    if first is not experiment:
+        encoder = fit(first, data, folder / "encoder", save_every, progress, tensorboard).encoder
     torch.manual_seed(experiment.seed)
     model = ScoreModel(experiment.model)
     card, resume = _resumable(folder, experiment, data)
+    if encoder is not None:
+        model.encoder.load_state_dict(encoder.state_dict())
+        learned = checkpoint.read_card(folder / "encoder")
+        card["encoder_phase"] = {k: learned[k] for k in ("iterations_done", "seconds", "losses")}
     accelerator = make_accelerator(experiment.optimisation)
     loop = training_loop(
         model, data, experiment.objective(), experiment.optimisation, experiment.seed, resume,
@@ -146,10 +155,7 @@ def _resumable(folder: Path, experiment: Experiment, data: ImageData):
         return card, None
     _, metadata = checkpoint.read_tensors(path)
     old = json.loads(metadata["card"])
-    differing = sorted(
-        key for key in {*old["experiment"], *card["experiment"]}
-        if _comparable(old["experiment"]).get(key) != _comparable(card["experiment"]).get(key)
-    )  # fmt: skip
+    differing = _differing(checkpoint.from_json(Experiment, old["experiment"]), experiment)
     if differing:
         raise checkpoint.CheckpointError(
             f"{folder} holds another experiment (it differs in {', '.join(differing)}); "
@@ -160,7 +166,9 @@ def _resumable(folder: Path, experiment: Experiment, data: ImageData):
     return old | {"experiment": card["experiment"]}, path
 
 
-def _comparable(experiment: dict[str, Any]) -> dict[str, Any]:
-    # The budget may be raised: a run goes on from where it was.
-    budget = {"iterations": None} if not experiment["optimisation"]["frozen_iterations"] else {}
-    return experiment | {"optimisation": experiment["optimisation"] | budget}
+def _differing(old: Experiment, new: Experiment) -> list[str]:
+    """Names of the entries that differ, but for the budget: it may be raised, and a run goes on."""
+    if not new.optimisation.frozen_iterations:
+        budget = replace(old.optimisation, iterations=new.optimisation.iterations)
+        old = replace(old, optimisation=budget)
+    return [f.name for f in fields(old) if getattr(old, f.name) != getattr(new, f.name)]

@@ -12,6 +12,7 @@ without it a network must reproduce ε to a relative precision of 1/σ before th
 can matter at all.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -33,6 +34,8 @@ class ModelConfig:
 
     image_shape: tuple[int, ...] = (1, 28, 28)
     """(channel, height, width); (dimension,) for toy data and the dense network."""
+    network: Literal["unet", "dense"] = "unet"
+    """Score network of images; the dense one sees them flattened (toy data always do)."""
     channels: tuple[int, ...] = (32, 64)
     """Channels at each resolution; hidden widths of the dense network."""
     blocks: int = 2
@@ -48,7 +51,7 @@ class ModelConfig:
     probabilistic: bool = False
     """Whether the code is a Gaussian q(z | x_0) rather than a point."""
     encoder_channels: tuple[int, ...] = ()
-    """Channels of the encoder; the score network's if empty."""
+    """Channels of the encoder; the score network's if empty (not for a dense one of images)."""
     num_classes: int = 0
     """Condition on this many class labels instead of a code (Eq. 7)."""
     parametrisation: Literal["edm", "paper"] = "edm"
@@ -74,10 +77,17 @@ class ModelConfig:
             raise ValueError("give either num_classes or latent, not both: set latent=0 for labels")
         if self.num_classes == 1 or min(self.num_classes, self.latent) < 0:
             raise ValueError("num_classes must be 0 or at least 2, latent 0 or more")
+        if self.dense and self.latent and len(self.image_shape) == 3 and not self.encoder_channels:
+            raise ValueError("encoder_channels must be given with network='dense' for images")
         if self.parametrisation not in ("edm", "paper"):
             raise ValueError(
                 f"parametrisation must be 'edm' or 'paper', got {self.parametrisation!r}"
             )
+
+    @property
+    def dense(self) -> bool:
+        """Whether the score network is the dense one."""
+        return self.network == "dense" or len(self.image_shape) == 1
 
 
 class ScoreModel(nn.Module):
@@ -92,9 +102,9 @@ class ScoreModel(nn.Module):
         self.config = config
         self.sde = VESDE(config.sigma_min, config.sigma_max)
         conditions = config.num_classes or config.latent
-        if len(config.image_shape) == 1:
+        if config.dense:
             self.network = DenseNetwork(
-                config.image_shape[0], config.channels, config.features, conditions
+                math.prod(config.image_shape), config.channels, config.features, conditions
             )
         else:
             self.network = UNet(

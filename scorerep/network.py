@@ -18,7 +18,7 @@ from scorerep.layers import (
     dense,
     norm,
 )
-from scorerep.types import Codes, Images, Points, Times
+from scorerep.types import Codes, Data, Images, Times
 
 
 class DownsamplingHalf(nn.Module):
@@ -129,10 +129,13 @@ class UNet(nn.Module):
 
 
 class DenseNetwork(nn.Module):
-    """A residual dense network with the U-Net's interface, for data of a few dimensions.
+    """A residual dense network with the U-Net's interface: for toy data, or images flattened.
+
+    At high noise an image's best estimate is a matter of the whole picture, and a dense
+    network finds it at a hundredth of the U-Net's operations; at low noise it is far worse.
 
     Args:
-        dimension: dimension of the data.
+        dimension: dimension of the data; of an image channel · height · width.
         channels: hidden width of each residual layer.
         features, latent: as for the U-Net.
     """
@@ -155,9 +158,9 @@ class DenseNetwork(nn.Module):
         self.out = dense(width, dimension)
         nn.init.zeros_(self.out.weight)
 
-    def forward(self, x: Points, log_sigma: Times, z: Codes | None = None) -> Points:
+    def forward(self, x: Data, log_sigma: Times, z: Codes | None = None) -> Data:
         embedding = self.conditioning(log_sigma, z)
-        h = self.head(x)
+        h = self.head(x.flatten(1))
         for first, second in self.layers:
             h = h + second(F.silu(first(torch.cat([F.silu(h), F.silu(embedding)], dim=1))))
-        return self.out(h)
+        return self.out(h).view(x.shape)

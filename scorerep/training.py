@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
 
 import torch
 from accelerate import Accelerator
@@ -25,44 +24,9 @@ from scorerep import checkpoint
 from scorerep.images import ImageData
 from scorerep.model import ScoreModel
 from scorerep.objective import Draws, Losses, Objective
+from scorerep.optimisation import Optimisation
 from scorerep.times import UniformTime
 from scorerep.types import Data, Labels
-
-
-@dataclass(frozen=True)
-class Optimisation:
-    """How long and how fast. The defaults are the paper's for MNIST."""
-
-    iterations: int = 80_000
-    """Steps that train encoder and score network together."""
-    frozen_iterations: int = 0
-    """Further steps with the encoder frozen and t uniform (Section 3.2.1)."""
-    batch_size: int = 128
-    """Images per step, over all processes."""
-    learning_rate: float = 2e-4
-    """Adam's, after warm-up."""
-    warmup: int = 5_000
-    """Steps of linear warm-up."""
-    clip: float = 1.0
-    """Largest norm of the gradient."""
-    ema: float = 0.999
-    """Decay of the averaged weights; ramps up as (1 + n)/(10 + n)."""
-    precision: Literal["no", "bf16", "fp16"] = "no"
-    """Mixed precision of the networks; noise levels and losses stay in full precision."""
-    compile: bool = False
-    """Compile the networks: pays on a GPU only."""
-
-    def __post_init__(self):
-        if min(self.iterations, self.batch_size, self.warmup, self.learning_rate, self.clip) <= 0:
-            raise ValueError(
-                "iterations, batch_size, warmup, learning_rate and clip must be positive"
-            )
-        if not 0 <= self.ema < 1 or self.frozen_iterations < 0:
-            raise ValueError("ema must lie in [0, 1), frozen_iterations must not be negative")
-
-    @property
-    def total_iterations(self) -> int:
-        return self.iterations + self.frozen_iterations
 
 
 class TrainingDiverged(RuntimeError):
@@ -194,12 +158,12 @@ def training_loop(
         draws = objective.draw(x_0, model.config.latent, generator)
         x_0, draws = x_0.chunk(ranks)[rank], draws.part(rank, ranks)
         y = data.labels[indices].chunk(ranks)[rank] if model.config.num_classes else None
-        warm = min(1.0, (step + 1) / optimisation.warmup)
         for group in optimizer.param_groups:
-            group["lr"] = optimisation.learning_rate * warm
+            group["lr"] = optimisation.learning_rate_at(step)
+        regulariser_weight = objective.regulariser_weight * optimisation.regulariser_at(step)
         optimizer.zero_grad()
         with accelerator.autocast():
-            losses = loss(objective, x_0, draws, y)
+            losses = loss(replace(objective, regulariser_weight=regulariser_weight), x_0, draws, y)
         losses_mean = Losses(*accelerator.reduce(torch.stack([*losses]).detach(), "mean"))
         if not bool(losses_mean.total.isfinite()):
             raise TrainingDiverged(

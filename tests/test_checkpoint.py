@@ -9,7 +9,10 @@ from torch import nn
 
 from scorerep import checkpoint
 from scorerep.checkpoint import CheckpointError
-from scorerep.experiments import EXPERIMENTS, Experiment
+from scorerep.experiments import EncoderPhase, Experiment
+from scorerep.model import ModelConfig
+from scorerep.optimisation import Optimisation
+from scorerep.runs import BUDGETS, PAPER, at_budget
 
 
 def test_tensors_and_metadata_survive(tmp_path):
@@ -68,10 +71,19 @@ def test_weights_that_do_not_fit_say_where(tmp_path):
         checkpoint.load_weights(nn.Sequential(nn.Linear(2, 3)), path)
 
 
-@pytest.mark.parametrize("name", sorted(EXPERIMENTS))
-def test_experiment_survives_json(name):
-    experiment = EXPERIMENTS[name]
+@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("name", sorted(PAPER))
+def test_experiment_survives_json(name, budget):
+    experiment = at_budget(name, budget)
     assert checkpoint.from_json(Experiment, checkpoint.to_json(experiment)) == experiment
+
+
+def test_optional_phase_survives_json():
+    phase = EncoderPhase("dense", (64, 64), Optimisation(iterations=3), draws_per_image=4)
+    model = ModelConfig(encoder_channels=(8, 16))
+    for encoder_phase in (phase, None):
+        experiment = Experiment(model=model, encoder_phase=encoder_phase)
+        assert checkpoint.from_json(Experiment, checkpoint.to_json(experiment)) == experiment
 
 
 def test_unknown_entry_is_an_error():

@@ -10,7 +10,7 @@ import torch
 from scorerep import checkpoint
 from scorerep.checkpoint import CheckpointError
 from scorerep.data import load_data
-from scorerep.experiments import EXPERIMENTS, Experiment
+from scorerep.experiments import EncoderPhase, Experiment
 from scorerep.fit import fit, load_experiment
 from scorerep.model import ModelConfig, ScoreModel
 from scorerep.training import Optimisation, TrainingDiverged
@@ -132,9 +132,38 @@ def test_kl_needs_a_probabilistic_encoder_and_the_reverse():
         replace(TINY, model=replace(TINY.model, probabilistic=True))
 
 
-@pytest.mark.parametrize("name", sorted(EXPERIMENTS))
-def test_every_experiment_builds_its_model_and_objective(name):
-    experiment = EXPERIMENTS[name]
-    experiment.objective()
-    assert experiment.name == name
-    assert sum(p.numel() for p in ScoreModel(experiment.model).parameters()) > 1000
+def test_encoder_learned_with_a_network_of_its_own_is_kept_as_it_is(digits, tmp_path):
+    phase = EncoderPhase("dense", (16, 16), replace(TINY.optimisation, iterations=3), 2)
+    experiment = replace(
+        TINY,
+        model=replace(TINY.model, encoder_channels=TINY.model.channels),
+        encoder_phase=phase,
+        optimisation=replace(TINY.optimisation, iterations=0, frozen_iterations=4),
+    )
+    model = fit(experiment, digits, tmp_path, progress=False)
+    learned = ScoreModel.from_pretrained(tmp_path / "encoder")
+    assert learned.config.network == "dense" and model.config.network == "unet"
+    for name, tensor in learned.encoder.state_dict().items():
+        assert torch.equal(tensor, model.encoder.state_dict()[name]), name
+    card = checkpoint.read_card(tmp_path)
+    assert card["iterations_done"] == 4 and card["encoder_phase"]["iterations_done"] == 3
+    assert load_experiment(tmp_path) == experiment
+
+
+def test_two_phases_stopped_and_continued_equal_an_unbroken_run(digits, tmp_path):
+    experiment = replace(
+        TINY,
+        model=replace(TINY.model, encoder_channels=TINY.model.channels),
+        encoder_phase=EncoderPhase("dense", (16,), replace(TINY.optimisation, iterations=3)),
+        optimisation=replace(TINY.optimisation, iterations=0, frozen_iterations=4),
+    )
+    whole = fit(experiment, digits, tmp_path / "whole", progress=False)
+    fit(experiment, digits, tmp_path / "parts", progress=False, stop_after=2)
+    parts = fit(experiment, digits, tmp_path / "parts", progress=False)
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, parts.state_dict()[name]), name
+
+
+def test_an_encoder_phase_needs_the_encoder_named():
+    with pytest.raises(ValueError, match="encoder_channels must be given"):
+        replace(TINY, encoder_phase=EncoderPhase("dense", (16,), TINY.optimisation))

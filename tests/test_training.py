@@ -12,14 +12,10 @@ from scorerep.checkpoint import CheckpointError
 from scorerep.data import load_data
 from scorerep.model import ModelConfig, ScoreModel
 from scorerep.objective import Objective
+from scorerep.optimisation import Optimisation
 from scorerep.sde import VESDE
 from scorerep.times import SingleTime, UniformSigma, UniformTime
-from scorerep.training import (
-    Optimisation,
-    TrainingDiverged,
-    batch_indices,
-    training_loop,
-)
+from scorerep.training import TrainingDiverged, batch_indices, training_loop
 
 CONFIG = ModelConfig(image_shape=(1, 8, 8), channels=(8,), blocks=1, dropout=0.1, latent=2)
 BUDGET = Optimisation(iterations=6, batch_size=16, learning_rate=1e-2, warmup=3, ema=0.9)
@@ -160,7 +156,16 @@ def test_batch_larger_than_the_data_is_an_error(digits):
         run(digits, budget=replace(BUDGET, batch_size=65))
 
 
-@pytest.mark.parametrize("bad", [{"iterations": 0}, {"ema": 1.0}, {"frozen_iterations": -1}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"iterations": 0},
+        {"iterations": -1},
+        {"regulariser_warmup": -1},
+        {"ema": 1.0},
+        {"frozen_iterations": -1},
+    ],
+)
 def test_impossible_budgets_are_errors(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         Optimisation(**bad)
@@ -179,3 +184,19 @@ def test_two_processes_equal_one_in_float64(tmp_path):
     for name in one:
         assert one[name].dtype == torch.float64
         assert (one[name] - two[name]).abs().max() <= 1e-10, name
+
+
+def test_regulariser_comes_in_linearly_and_then_stays():
+    budget = replace(BUDGET, regulariser_warmup=4)
+    assert [budget.regulariser_at(step) for step in (0, 1, 2, 4, 9)] == [0, 0.25, 0.5, 1, 1]
+    assert BUDGET.regulariser_at(0) == 1
+
+
+def test_regulariser_warmup_reaches_the_loss(digits):
+    objective = replace(OBJECTIVE, regulariser_weight=10.0)
+    budget = replace(BUDGET, regulariser_warmup=3)
+    states = training_loop(new_model(), digits, objective, budget, seed=3)
+    for step, state in enumerate(states):
+        total, matching, regulariser, _ = state.losses
+        expected = 10 * min(1, step / 3) * float(regulariser)
+        assert float(total - matching) == pytest.approx(expected, abs=1e-4)

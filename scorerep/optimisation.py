@@ -1,0 +1,57 @@
+"""How long and how fast: the budget of a run, its learning rate and its warm-ups."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """How long and how fast. The defaults are the paper's for MNIST."""
+
+    iterations: int = 80_000
+    """Steps that train encoder and score network together; 0 if the encoder comes trained."""
+    frozen_iterations: int = 0
+    """Further steps with the encoder frozen and t uniform (Section 3.2.1)."""
+    batch_size: int = 128
+    """Images per step, over all processes."""
+    learning_rate: float = 2e-4
+    """Adam's, after warm-up."""
+    warmup: int = 5_000
+    """Steps of linear warm-up."""
+    regulariser_warmup: int = 0
+    """Steps over which the code's regulariser comes in, 0 for none (the paper says nothing)."""
+    clip: float = 1.0
+    """Largest norm of the gradient."""
+    ema: float = 0.999
+    """Decay of the averaged weights; ramps up as (1 + n)/(10 + n)."""
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    """Mixed precision of the networks; noise levels and losses stay in full precision."""
+    compile: bool = False
+    """Compile the networks: pays on a GPU only."""
+
+    def __post_init__(self):
+        if min(self.batch_size, self.warmup, self.learning_rate, self.clip) <= 0:
+            raise ValueError("batch_size, warmup, learning_rate and clip must be positive")
+        if self.iterations < 0 or self.total_iterations <= 0:
+            raise ValueError("iterations must be positive, or 0 with frozen_iterations")
+        if not 0 <= self.ema < 1 or min(self.frozen_iterations, self.regulariser_warmup) < 0:
+            raise ValueError(
+                "ema must lie in [0, 1); frozen_iterations and regulariser_warmup "
+                "must not be negative"
+            )
+
+    @property
+    def total_iterations(self) -> int:
+        return self.iterations + self.frozen_iterations
+
+    def learning_rate_at(self, step: int) -> float:
+        """Of the step after ``step`` finished ones."""
+        return self.learning_rate * min(1.0, (step + 1) / self.warmup)
+
+    def regulariser_at(self, step: int) -> float:
+        """Share of the regulariser's weight, in [0, 1].
+
+        Until the score network uses z, the code's only gradient is the regulariser's, and Adam
+        makes a full step of however small a gradient: the code can shrink to a point for good.
+        """
+        return min(1.0, step / self.regulariser_warmup) if self.regulariser_warmup else 1.0
