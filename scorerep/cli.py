@@ -41,6 +41,7 @@ DESCRIPTIONS = {
     "fig7": "MNIST, L1 codes, uniform σ, then frozen encoder and uniform t.",
     "fig8": "CIFAR-10, all classes, L1 codes, uniform t.",
     "fig9": "CIFAR-10, all classes, KL codes, uniform t.",
+    "fig10": "MNIST, no code, uniform t: what denoising is without one.",
     "fig11-4": "MNIST, L1 codes of dimension 4, uniform t.",
     "fig11-8": "MNIST, L1 codes of dimension 8, uniform t.",
     "fig11-16": "MNIST, L1 codes of dimension 16, uniform t.",
