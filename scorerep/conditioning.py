@@ -1,11 +1,11 @@
-"""What a code does for denoising (Figure 10), and what it leaves open (Figure 11).
+"""What a code does: grids of samples (Figure 2), denoising (10), what it leaves open (11).
 
 Figure 10 denoises x_t with the code of its own image and with another's. In numbers: the error
 of the one-step estimate E[x_0 | x_t, z] with the own code, with another's, and with none. Figure 11
 draws several samples of one code: their spread about their mean is what the code leaves open.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -13,11 +13,15 @@ from jaxtyping import Float
 from scipy.stats import binomtest
 from torch import Generator, Tensor
 
-from scorerep import sampling
+from scorerep import figures, sampling
 from scorerep.evaluation import bootstrap_interval
 from scorerep.images import ImageData
 from scorerep.model import ScoreModel
 from scorerep.types import Codes, Images, Labels, Times
+
+Sampler = Literal[
+    "heun", "stochastic_heun", "probability_flow", "euler_maruyama", "predictor_corrector"
+]
 
 
 class Pairs(NamedTuple):
@@ -121,3 +125,33 @@ def diversity(
         )
     spread = images.var(1).flatten(1).mean(1)
     return float(spread.mean()), *bootstrap_interval(np.asarray(spread), seed=seed)
+
+
+def sample_grid(
+    model: ScoreModel,
+    low: float | Tensor,
+    high: float | Tensor,
+    side: int = 8,
+    sampler: Sampler = "heun",
+    steps: int = 14,
+    seed: int = 0,
+    progress: bool = False,
+) -> tuple[Images, Codes]:
+    """Images on a grid over the first two code coordinates, all from one noise; and the codes.
+
+    What changes across the grid is then the code's doing. ``low`` and ``high`` are the grid's
+    corners: numbers, or one each coordinate ``(2,)``. ``ValueError`` for a code of one number.
+    """
+    if model.config.latent < 2:
+        raise ValueError("a grid of codes needs a model with latent of at least 2")
+    where = next(model.parameters()).device
+    z = torch.zeros(side * side, model.config.latent, device=where)
+    z[:, :2] = low + (high - low) * figures.code_grid(0, 1, side).to(z)
+    generator = torch.Generator(where).manual_seed(seed)
+    noise = model.sde.prior_sample(1, *model.config.image_shape, generator=generator, device=where)
+    run = getattr(sampling, sampler)
+    x_0 = run(
+        sampling.condition(model, z), model.sde, noise.expand(side * side, -1, -1, -1),
+        steps=steps, generator=generator, progress=progress,
+    )  # fmt: skip
+    return x_0, z

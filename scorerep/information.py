@@ -10,7 +10,7 @@ For labels C(t) − C(t|y) = E ‖∇ log p_t(y|x_t)‖² is the energy of class
 less variance than a difference of two errors.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ from torch import Generator
 
 from scorerep.mixture import Estimate, ExactLaw
 from scorerep.sde import VESDE
+from scorerep.types import Codes, Data, Labels
 
 PILOT = 0.25  # share of the draws that find out where the others are needed
 
@@ -113,6 +114,46 @@ def label_spectrum(
         if n >= 2:
             add(level, int(n))
     return Spectrum(np.asarray(times, dtype=float), mean, spread / np.sqrt(count))
+
+
+@torch.no_grad()
+def code_spectrum(
+    model,
+    law: ExactLaw,
+    sde: VESDE,
+    times: Sequence[float],
+    draws: int = 200,
+    generator: Generator | None = None,
+    code: Callable[[Data, Labels | None], Codes | Labels] | None = None,
+) -> Spectrum:
+    """What a trained model's code is worth to it at each noise level, on an exact law.
+
+    ½ g² (C(t) − E‖x_0 − D(x_t, t, z)‖²/τ⁴) with x_0 and z of the law's own items: the exact
+    constant less the model's own loss. Since no denoiser beats E[x_0 | x_t, z], this is a *lower*
+    bound of the code's spectrum at every level, and negative where the model is worse than the
+    law's best denoiser without any code.
+
+    Args:
+        model: has ``denoise(x_t, t, z)`` and ``encode(x_0)``.
+        draws: of x_0 and x_t at each level; exact and learned estimate see the same.
+        code: z of x_0 and its label instead of ``model.encode``, e.g. the label.
+    """
+    trapezoid_weights(times)
+    code = code or (lambda x_0, y: model.encode(x_0))
+    means, errors = [], []
+    for t in times:
+        tau, g2 = float(sde.tau(t)), float(sde.g2(t))
+        x_0, y = law.sample(draws, generator)
+        x_t = x_0 + tau * torch.randn(
+            x_0.shape, generator=generator, dtype=x_0.dtype, device=x_0.device
+        )
+        learned = model.denoise(x_t, float(t), code(x_0, y))
+        # Exact over x_0 given x_t for neither: the draw of x_0 is common to both, and cancels.
+        gain = (law.posterior_mean(x_t, tau) - x_0).square() - (learned - x_0).square()
+        value = Estimate.of(0.5 * g2 / tau**4 * gain.flatten(1).sum(1).double())
+        means.append(value.value)
+        errors.append(value.standard_error)
+    return Spectrum(np.asarray(times, dtype=float), np.array(means), np.array(errors))
 
 
 def bins_of(attribute: ArrayLike, bins: int = 10) -> torch.Tensor:

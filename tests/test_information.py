@@ -11,6 +11,7 @@ from scorerep.empirical import EmpiricalLaw
 from scorerep.information import (
     Spectrum,
     bins_of,
+    code_spectrum,
     entropy,
     label_spectrum,
     trapezoid_weights,
@@ -112,6 +113,41 @@ def test_spectrum_arithmetic():
     assert spectrum.per_octave(SDE)[1] == pytest.approx(2 * math.log(2) / math.log(5_000))
     assert 0.2 < spectrum.peak() < 0.4
     assert list(spectrum.frame(data="x").columns) == ["t", "value", "standard_error", "data"]
+
+
+class Exact:
+    """The best denoiser of a mixture, given the class with probability 1 − ``forget``."""
+
+    def __init__(self, law, worse=0.0):
+        self.law, self.worse = law, worse
+
+    def denoise(self, x_t, t, z):
+        tau = float(SDE.tau(t))
+        best = self.law.posterior_mean(x_t, tau, z)
+        return best + self.worse * tau
+
+
+def test_spectrum_of_a_perfect_model_of_labels_is_that_of_the_labels():
+    law = labelled_quartet()
+    times = grid(0.3, 0.8, 12)
+    exact = label_spectrum(law, SDE, times, 2_000, torch.Generator().manual_seed(0))
+    found = code_spectrum(
+        Exact(law), law, SDE, times, 4_000, torch.Generator().manual_seed(1), lambda x_0, y: y
+    )
+    error = np.hypot(exact.standard_error, found.standard_error)
+    assert (np.abs(found.value - exact.value) < 4 * error + 1e-3).all()
+
+
+def test_spectrum_of_a_worse_model_is_lower_everywhere():
+    law, times = labelled_quartet(), grid(0.3, 0.8, 6)
+    found = [
+        code_spectrum(
+            Exact(law, worse), law, SDE, times, 2_000, torch.Generator().manual_seed(1),
+            lambda x_0, y: y,
+        ).value
+        for worse in (0.0, 0.3)
+    ]  # fmt: skip
+    assert (found[1] < found[0]).all()
 
 
 def test_bins_have_equal_counts_and_follow_the_attribute():
