@@ -213,7 +213,7 @@ class Export:
     folder: Annotated[Path, tyro.conf.Positional]
     """A run's folder."""
     out: Annotated[Path, tyro.conf.Positional]
-    """The folder to write, e.g. checkpoints/mnist."""
+    """The folder to write, e.g. checkpoints/fig3."""
 
     def run(self):
         card = checkpoint.read_card(self.folder)

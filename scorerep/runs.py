@@ -137,7 +137,7 @@ def _schedule(iterations: int, **changes) -> Optimisation:
 
 
 # bfloat16 is half as fast again as float32 on a processor that has it, slower on one that has not.
-_MNIST = Budget(_schedule(4_000))
+_MNIST = Budget(_schedule(3_500, batch_size=64))
 _CIFAR = Budget(_schedule(3_000), channels=(16, 32, 32, 32))
 # At high noise the best estimate is a matter of the whole picture: a dense score network finds
 # what the code should say many times sooner. It is no use at low noise, and makes no samples.
@@ -151,10 +151,15 @@ _TWO_PHASES = Budget(
     ),
 )
 _SINGLE_T = Budget(
-    _schedule(1_500, warmup=100), *_DENSE, encoder_channels=(16, 32), draws_per_image=4
+    _schedule(1_500, warmup=100, regulariser_warmup=500),
+    *_DENSE,
+    encoder_channels=(16, 32),
+    draws_per_image=4,
 )
 BOOK: dict[str, Budget] = {
-    "fig2ab": _MNIST,
+    "fig2ab": replace(
+        _MNIST, optimisation=_schedule(3_500, batch_size=64, warmup=500, precision="no")
+    ),
     "fig2cd": _CIFAR,
     "fig3": _TWO_PHASES,
     "fig4-mnist": _SINGLE_T,
