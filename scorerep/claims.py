@@ -83,7 +83,7 @@ def baseline(folder: Path, run: str, code: str, column: str) -> float:
 def _stroke_width(folder: Path) -> Result:
     parts, held = [], []
     for run, label in (("fig2ab", "L1"), ("fig5", "KL")):
-        values = trained_codes(folder, run).r2_stroke_width
+        values = trained_codes(folder, run)["r2_stroke_width"]
         parts.append(f"{label}: {_values(values)}")
         held.append(bool((values >= 0.5).all()))
     return Result("R² " + "; ".join(parts), _verdict(held))
@@ -92,7 +92,7 @@ def _stroke_width(folder: Path) -> Result:
 def _weak_class(folder: Path) -> Result:
     parts, held = [], []
     for run, label in (("fig2ab", "L1"), ("fig5", "KL")):
-        knn = trained_codes(folder, run).knn.mean()
+        knn = trained_codes(folder, run)["knn"].mean()
         untrained = baseline(folder, run, "untrained", "knn")
         pca = baseline(folder, run, "PCA", "knn")
         parts.append(f"{label} {knn:.2f} (untrained {untrained:.2f}, PCA {pca:.2f})")
@@ -141,7 +141,7 @@ def _band(folder: Path) -> Result:
 def _three_classes(folder: Path) -> Result:
     parts, held = [], []
     for run, label in (("fig2cd", "L1"), ("fig6", "KL")):
-        knn, pca = trained_codes(folder, run).knn, baseline(folder, run, "PCA", "knn")
+        knn, pca = trained_codes(folder, run)["knn"], baseline(folder, run, "PCA", "knn")
         parts.append(f"{label} {_values(knn)} (PCA {pca:.2f})")
         held.append(bool((knn > pca).all()))
     return Result("kNN " + "; ".join(parts), _verdict(held))
@@ -150,7 +150,7 @@ def _three_classes(folder: Path) -> Result:
 def _brightness(folder: Path) -> Result:
     parts, held = [], []
     for run, label in (("fig8", "L1"), ("fig9", "KL")):
-        values = trained_codes(folder, run).r2_brightness
+        values = trained_codes(folder, run)["r2_brightness"]
         parts.append(f"{label} {_values(values)}")
         held.append(bool((values >= 0.5).all()))
     return Result("R² " + "; ".join(parts), _verdict(held))
