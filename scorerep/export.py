@@ -16,18 +16,19 @@ import base64
 import json
 import sys
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import onnx
 import torch
+from matplotlib.colors import to_hex
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from scorerep.checkpoint import CheckpointError
 from scorerep.data import DataError, load_data
 from scorerep.evaluation import encode_in_batches
+from scorerep.figures import class_palette
 from scorerep.fit import load_experiment
 from scorerep.images import ImageData
 from scorerep.model import ScoreModel
@@ -119,9 +120,7 @@ def in_half(proto: onnx.ModelProto) -> onnx.ModelProto:
     return half
 
 
-def page_data(
-    model: ScoreModel, data: ImageData, scatter: int, examples: int, colours: Sequence[str] = ()
-) -> dict[str, Any]:
+def page_data(model: ScoreModel, data: ImageData, scatter: int, examples: int) -> dict[str, Any]:
     """What a page needs beside the network, as plain data for JSON.
 
     Args:
@@ -129,7 +128,6 @@ def page_data(
         data: images that were not trained on.
         scatter: how many codes, those of the first images of ``data``.
         examples: how many images of each class go along with their codes, the first ones.
-        colours: one for each class; passed on.
 
     Pixels are base64 of bytes 0 to 255, row by row; x_0 = pixel/127.5 − 1.
     """
@@ -152,7 +150,7 @@ def page_data(
         "sigma_data": config.sigma_data,
         "data": f"{data.name} {data.split}",
         "classes": list(data.classes),
-        "colours": list(colours),
+        "colours": [to_hex(colour) for colour in class_palette(classes)],
         "codes": _rounded(codes),
         "labels": data.labels[:scatter].tolist(),
         "examples": [
@@ -172,13 +170,12 @@ def export(
     out: str | Path,
     half: bool = True,
     scatter: int = 4000,
-    examples: int = 2,
-    colours: Sequence[str] = (),
+    examples: int = 1,
 ) -> list[Path]:
     """Write the denoiser and the test images' data of a checkpoint ``folder`` to ``out``."""
     model, experiment = ScoreModel.from_pretrained(folder), load_experiment(Path(folder))
     data = load_data(experiment.data, "test", experiment.classes or None)
-    page = page_data(model, data, scatter, examples, colours)
+    page = page_data(model, data, scatter, examples)
     proto = in_half(to_onnx(model)) if half else to_onnx(model)
     return [
         _write(Path(out) / "denoiser.onnx", proto.SerializeToString()),

@@ -140,7 +140,7 @@ def test_attention_is_refused_before_the_exporter_fails():
 
 def test_page_data_are_the_encoder_s_codes_and_the_images_bytes():
     model, data = model_of("code"), load_data("digits", "test")
-    page = json.loads(json.dumps(export.page_data(model, data, 20, 2, ["#000"] * 10)))
+    page = json.loads(json.dumps(export.page_data(model, data, 20, 2)))
     with torch.no_grad():
         codes = model.encode(data.batch(slice(20)))
     torch.testing.assert_close(torch.tensor(page["codes"]), codes, rtol=1e-4, atol=1e-6)
