@@ -48,13 +48,22 @@ async function drawn(page, count = 0) {
   }, String(explorer));
 }
 
+/** Seconds the processor has spent on all of the browser's processes. */
+async function processor(browser) {
+  const session = await browser.newBrowserCDPSession();
+  const { processInfo } = await session.send("SystemInfo.getProcessInfo");
+  await session.detach();
+  return processInfo.reduce((sum, { cpuTime }) => sum + cpuTime, 0);
+}
+
 async function main(browser) {
   const { page, seen, press } = await open(browser);
   const before = { requests: [...seen.requests], bytes: seen.bytes };
-  const began = Date.now();
+  const [began, spent] = [Date.now(), await processor(browser)];
   await press("start");
   const report = { before, first: await drawn(page) };
   report.first_seconds = (Date.now() - began) / 1000;
+  report.first_processor_seconds = (await processor(browser)) - spent;
   report.bytes = seen.bytes - before.bytes;
   if (screens) await page.locator(".explorer").screenshot({ path: `${screens}/desk-start.png` });
 
@@ -100,11 +109,14 @@ async function main(browser) {
   await page.selectOption('.explorer [data-role="steps"]', "6");
   let last = await drawn(page, report.more_steps.count);
   report.milliseconds = [];
+  const idle = await processor(browser);
   for (let i = 0; i < 12; i++) {
     await press("noise");
     last = await drawn(page, last.count);
     report.milliseconds.push(last.milliseconds);
   }
+  report.processor_milliseconds =
+    (1000 * ((await processor(browser)) - idle)) / report.milliseconds.length;
   report.evaluations = last.evaluations;
 
   report.cases = await page.evaluate(async (all) => {

@@ -1,8 +1,11 @@
 """The live explorer in a real browser: what it loads, draws, says and how fast.
 
 The page is driven by tests/explorer.mjs, on a small page and, where it has been built, on the
-site's own. Limits of time are those of an idle machine with two cores, times the environment
-variable SCOREREP_PATIENCE (default 3): a busy machine is not a slow page.
+site's own. The limits of time are those of an idle machine with two cores. On a busy one the
+clock measures the others' work, so the browser's own processor time may show it instead: all
+its processes' together, which the clock would hardly exceed on an idle machine. Sharing a core
+makes that time longer, too: the environment variable SCOREREP_PATIENCE (default 2) multiplies
+the limits.
 """
 
 import functools
@@ -30,7 +33,7 @@ ROOT = Path(__file__).parents[1]
 BOOK = ROOT / "book"
 BUILT = ROOT / "_build" / "html"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-PATIENCE = float(os.environ.get("SCOREREP_PATIENCE", 3))
+PATIENCE = float(os.environ.get("SCOREREP_PATIENCE", 2))
 FIRST_SECONDS, NEXT_MILLISECONDS, MEGABYTES = 3.0, 300.0, 6.0
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -94,6 +97,7 @@ def report(request, browser, cases, tmp_path_factory) -> dict:
         for file in BOOK.glob("_static/explorer*"):
             shutil.copy(file, folder / "_static")
         markup = (BOOK / "_explorer" / "explorer.html").read_text("utf-8")
+        markup = markup.replace("@MEGABYTES@", f"{explorer_assets.megabytes():.1f}")
         (folder / page).write_text(PAGE.format(markup=markup), "utf-8")
     (folder / "input.json").write_text(
         json.dumps(
@@ -114,8 +118,10 @@ def report(request, browser, cases, tmp_path_factory) -> dict:
     assert done.returncode == 0, done.stderr[-3000:]
     seen = json.loads(done.stdout)
     print(
-        f"{request.param}: first picture {seen['first_seconds']:.2f} s, further ones "
-        f"{statistics.median(seen['milliseconds']):.0f} ms ({seen['evaluations']} evaluations), "
+        f"{request.param}: first picture {seen['first_seconds']:.2f} s (processor "
+        f"{seen['first_processor_seconds']:.2f} s), further ones "
+        f"{statistics.median(seen['milliseconds']):.0f} ms (processor "
+        f"{seen['processor_milliseconds']:.0f} ms) at {seen['evaluations']} evaluations, "
         f"{seen['bytes'] / 1e6:.2f} MB"
     )
     return seen
@@ -160,12 +166,14 @@ def test_at_most_six_megabytes_are_transferred(report):
 
 
 def test_first_picture_is_drawn_within_three_seconds(report):
-    assert report["first_seconds"] < PATIENCE * FIRST_SECONDS
+    seconds = min(report["first_seconds"], report["first_processor_seconds"])
+    assert 0 < seconds < PATIENCE * FIRST_SECONDS
 
 
 def test_further_pictures_are_drawn_within_300_milliseconds(report):
     assert report["evaluations"] >= 10
-    assert statistics.median(report["milliseconds"]) < PATIENCE * NEXT_MILLISECONDS
+    clock = statistics.median(report["milliseconds"])
+    assert 0 < min(clock, report["processor_milliseconds"]) < PATIENCE * NEXT_MILLISECONDS
 
 
 def test_page_s_sampler_equals_the_library_s(report, model, cases):
