@@ -89,6 +89,7 @@ export async function load(base) {
   ort.env.wasm.numThreads = 1; // more need headers that a plain file server does not send
   const session = await ort.InferenceSession.create(new Uint8Array(model), {
     executionProviders: ["wasm"],
+    graphOptimizationLevel: "basic", // more takes longer to start, and runs are no faster
   });
   const page = JSON.parse(new TextDecoder().decode(data));
   const shape = [1, ...page.image_shape];

@@ -33,7 +33,7 @@ class Explorer {
       this.section.dataset.state = "ready";
       button.parentElement.hidden = true;
       this.part("live").hidden = false;
-      this.say("Drag the point, or move it with the arrow keys.");
+      this.say("Drag the ring, or move it with the arrow keys.");
       this.drawPlane();
       await this.draw();
       this.part("point").focus({ preventScroll: true });
