@@ -15,6 +15,7 @@ from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
 from jupyter_cache.cache.db import NbCacheRecord, session_context
 
+import explorer_assets
 from chapters import ROOT, ChapterError, chapters, code_cells, executed, executed_file, pages, read
 
 BUILD = ROOT / "_build"
@@ -50,6 +51,7 @@ def build() -> list[str]:
     for old in (HTML, FAILED, BUILD / ".doctrees", BUILD / "jupyter_execute", CACHE):
         shutil.rmtree(old, ignore_errors=True)
     fill_cache()
+    explorer_assets.gather()
     command = [Path(sys.executable).with_name("jupyter-book"), "build", ROOT]
     command += ["-W", "-n", "--keep-going", "-q"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)  # warnings go to stderr
