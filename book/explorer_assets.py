@@ -15,7 +15,7 @@ from pathlib import Path
 import npm
 from chapters import ROOT, ChapterError, environment
 
-WEIGHTS = ROOT / "checkpoints" / "mnist"  # of a model with two code dimensions
+WEIGHTS = ROOT / "checkpoints" / "fig3"  # of a model with two code dimensions
 SOURCE = ROOT / "book" / "_explorer"
 WORK = ROOT / "_build" / "explorer"
 SITE = WORK / "site"  # what is copied into the site's _static

@@ -1,6 +1,6 @@
 """The score model in other hands: an ONNX file, and the data of a page that runs it.
 
-    python -m scorerep.export checkpoints/mnist OUT
+    python -m scorerep.export checkpoints/fig3 OUT
 
 writes ``OUT/denoiser.onnx`` and ``OUT/data.json``. The network is exported as *one* function,
 the denoiser
