@@ -168,7 +168,8 @@ def _resumable(folder: Path, experiment: Experiment, data: ImageData):
 
 def _differing(old: Experiment, new: Experiment) -> list[str]:
     """Names of the entries that differ, but for the budget: it may be raised, and a run goes on."""
-    if not new.optimisation.frozen_iterations:
-        budget = replace(old.optimisation, iterations=new.optimisation.iterations)
-        old = replace(old, optimisation=budget)
+    # More steps of the last phase only: a frozen phase fixes what came before it.
+    last = "frozen_iterations" if old.optimisation.frozen_iterations else "iterations"
+    budget = {last: getattr(new.optimisation, last)}
+    old = replace(old, optimisation=replace(old.optimisation, **budget))
     return [f.name for f in fields(old) if getattr(old, f.name) != getattr(new, f.name)]

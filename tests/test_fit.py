@@ -167,3 +167,17 @@ def test_two_phases_stopped_and_continued_equal_an_unbroken_run(digits, tmp_path
 def test_an_encoder_phase_needs_the_encoder_named():
     with pytest.raises(ValueError, match="encoder_channels must be given"):
         replace(TINY, encoder_phase=EncoderPhase("dense", (16,), TINY.optimisation))
+
+
+def test_last_phase_can_be_made_longer_and_equals_a_long_run(digits, tmp_path):
+    def frozen(steps):
+        return replace(TINY, optimisation=replace(TINY.optimisation, frozen_iterations=steps))
+
+    whole = fit(frozen(4), digits, tmp_path / "whole", progress=False)
+    fit(frozen(2), digits, tmp_path / "parts", progress=False)
+    parts = fit(frozen(4), digits, tmp_path / "parts", progress=False)
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, parts.state_dict()[name]), name
+    longer = replace(frozen(4).optimisation, iterations=TINY.optimisation.iterations + 1)
+    with pytest.raises(checkpoint.CheckpointError, match="another experiment"):
+        fit(replace(frozen(4), optimisation=longer), digits, tmp_path / "parts", progress=False)
