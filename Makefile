@@ -38,6 +38,13 @@ test: $(READY) ## run the chapters as for the book, then all tests
 golden: chapters ## renew the reference outputs of the chapters' checked cells
 	PYTHONPATH=book $(BIN)/python tests/notebooks.py
 
+.PHONY: notebooks test-colab
+notebooks: $(READY) ## write book/*.ipynb, for Colab and other kernels, from the chapters
+	$(BIN)/python book/ipynb.py
+
+test-colab: $(READY) ## notebooks as on Colab: bare environment, empty folder (OPTIONS=--newest)
+	$(BIN)/python tests/colab.py $(OPTIONS)
+
 lint: $(READY) ## ruff and codespell on the code and on the chapters
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)

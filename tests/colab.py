@@ -25,7 +25,9 @@ import torch
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "book")]
@@ -68,6 +70,7 @@ def environment(folder: Path, newest: bool = False) -> Path:
     home = folder / f"env-{hashlib.sha256(key.encode()).hexdigest()[:10]}"
     python, ready = home / "bin" / "python", home / "ready"
     if ready.exists():
+        remove_unlisted(python, ready.read_text("utf-8").split())
         return python
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(home)], check=True)
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
@@ -75,8 +78,23 @@ def environment(folder: Path, newest: bool = False) -> Path:
     subprocess.run([*pip, *options, *listed], check=True)
     if not newest:
         lend_torch(home)
-    ready.touch()
+    ready.write_text("\n".join(installed(python)), "utf-8")
     return python
+
+
+def installed(python: Path) -> list[str]:
+    """Names of the packages of an environment."""
+    command = [str(python), "-m", "pip", "list", "--format=json", "--disable-pip-version-check"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return sorted(package["name"] for package in json.loads(done.stdout))
+
+
+def remove_unlisted(python: Path, listed: list[str]):
+    """Take away what notebooks of an earlier test have installed."""
+    if extra := sorted(set(installed(python)) - set(listed)):
+        subprocess.run(
+            [str(python), "-m", "pip", "uninstall", "--quiet", "--yes", *extra], check=True
+        )
 
 
 def lend_torch(home: Path):
@@ -121,6 +139,7 @@ def run(name: str, python: Path, repository: Path, folder: Path) -> NotebookNode
     if not address:
         address = NOWHERE
         made = ipynb.notebook(ROOT / "book" / f"{name}.md", Labels.of_book(), address)
+    made.cells.append(new_code_cell("import scorerep\n\nprint(scorerep.__file__)"))
     spec = {
         "argv": [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"],
         "display_name": "bare",
@@ -141,11 +160,12 @@ def run(name: str, python: Path, repository: Path, folder: Path) -> NotebookNode
         "GIT_CONFIG_COUNT": "1",
         "GIT_CONFIG_KEY_0": f"url.file://{repository}.insteadOf",
         "GIT_CONFIG_VALUE_0": address,
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
         "IPYTHONDIR": str(folder.parent / "ipython"),
     }
     dropped = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "MPLBACKEND")
     inherited = {key: value for key, value in os.environ.items() if key not in dropped}
-    client.execute(env=inherited | redirect)
+    client.execute(cleanup_kc=True, env=inherited | redirect)
     return made
 
 
@@ -165,29 +185,49 @@ def differences(name: str, made: NotebookNode) -> list[str]:
     return found
 
 
-def setup_output(made: NotebookNode) -> str:
-    """What the first cell printed."""
-    return "\n".join(notebooks.text_of(chapters.code_cells(made)[0]))
+def problems(name: str, made: NotebookNode, folder: Path, newest: bool) -> list[str]:
+    """What is wrong with a notebook that ran without an error."""
+    setup, *_, last = (notebooks.text_of(cell) for cell in chapters.code_cells(made))
+    print("\n".join(f"    {line}" for line in setup), flush=True)
+    found = differences(name, made)
+    if newest and found:  # other versions may differ in more than the last digit
+        print("\n".join(f"    not as on the site: {line}" for line in found))
+        found = []
+    if not any(line.startswith("installing") for line in setup):
+        found.append("nothing was installed: is the environment bare?")
+    if not any(line.startswith("device: ") for line in setup):
+        found.append("the first cell does not name the device")
+    if not last[0].startswith(str(folder)):
+        found.append(f"the package is not that of the clone but {last[0]}")
+    return found
 
 
-def main():
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--newest", action="store_true", help="newest versions, torch included")
     parser.add_argument("chapters", nargs="*", default=CHAPTERS)
     options = parser.parse_args()
-    start = time.perf_counter()
-    python = environment(ROOT / "_build" / "colab", options.newest)
-    print(f"{time.perf_counter() - start:5.0f} s  environment")
+    failures = 0
     with TemporaryDirectory() as temporary:
         repository = copy_repository(Path(temporary) / "repository")
         for name in options.chapters:
-            start, folder = time.perf_counter(), Path(temporary) / name / "content"
+            start, folder = time.perf_counter(), Path(temporary).resolve() / name / "content"
             folder.mkdir(parents=True)
-            made = run(name, python, repository, folder)
-            print(f"{time.perf_counter() - start:5.0f} s  {name}\n{setup_output(made)}")
-            for line in differences(name, made):
-                print(f"  not as on the site: {line}")
+            python = environment(ROOT / "_build" / "colab", options.newest)
+            ready = time.perf_counter()
+            print(f"{name}: environment {ready - start:.0f} s", flush=True)
+            try:
+                made = run(name, python, repository, folder)
+            except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+                found = [str(error)]
+            else:
+                print(f"{name}: ran in {time.perf_counter() - ready:.0f} s, from an empty folder")
+                found = problems(name, made, folder, options.newest)
+            failures += len(found)
+            for problem in found:
+                print(f"{name}: {problem}", file=sys.stderr, flush=True)
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
