@@ -81,7 +81,7 @@ class Arguments:
     """One run each."""
     seconds: float = 300.0
     """Of training, each."""
-    every: float = 20.0
+    every: float = 30.0
     """Seconds between readings."""
     folder: Path = Path("runs/recipes")
     """One table a run."""
@@ -107,7 +107,7 @@ def readings(experiment: Experiment, seconds: float, every: float, train, test) 
         rows.append({
             "seconds": now, "step": state.step, "matching": float(state.losses.matching),
             "knn": knn_accuracy(codes[0], subset.labels, codes[1], held_out.labels),
-            "silhouette": silhouette(codes[1], held_out.labels),
+            "silhouette": silhouette(codes[1], held_out.labels, most=2_000),
         })  # fmt: skip
         if now >= seconds:
             break

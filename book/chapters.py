@@ -27,7 +27,7 @@ from nbformat import NotebookNode
 from sphinx_external_toc.parsing import parse_toc_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-DATA_SETS = ("mnist",)  # fetched before the first chapter runs
+DATA_SETS = ("mnist", "cifar10")  # fetched before the first chapter runs
 SECONDS_LIMIT = 180  # what a chapter may take on two cores; see tests/test_book.py
 PATIENCE = 2  # a chapter is stopped only after this many times the limit: machines differ
 
@@ -107,7 +107,11 @@ def environment() -> dict[str, str]:
     """What a kernel needs: the package of this repository, and the data whatever its folder is."""
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     data = ROOT / os.environ.get("SCOREREP_DATA", "data")
-    return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "SCOREREP_DATA": str(data)}
+    # A page has no kernel to answer sliders: views that move show a still picture (figures.py).
+    still = {"SCOREREP_STILL": "1"}
+    return os.environ | still | {
+        "PYTHONPATH": os.pathsep.join(paths), "SCOREREP_DATA": str(data)
+    }  # fmt: skip
 
 
 def run(path: Path) -> float:

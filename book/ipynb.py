@@ -9,6 +9,7 @@ that cell is ``repository.url`` of _config.yml, else the one the notebooks alrea
 git's remote. Never edit a notebook: edit the .md.
 """
 
+import ast
 import hashlib
 import json
 import re
@@ -63,10 +64,17 @@ def file_of(path: Path) -> Path:
 
 
 def weights_of(path: Path) -> list[str]:
-    """The folders of checkpoints/ that a chapter's code names."""
+    """The runs whose weights a chapter's code loads: named after figures, as their folders are."""
     code = "\n".join(cell.source for cell in chapters.code_cells(chapters.read(path)))
-    named = set(re.findall(r"checkpoints/([\w.-]+)", code))
-    return sorted(name for name in named if (chapters.ROOT / "checkpoints" / name).is_dir())
+    strings = {
+        node.value
+        for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    parts = {part for text in strings for part in text.split("/")}
+    if "checkpoints" not in parts:
+        return []
+    return sorted(part for part in parts if RUN.fullmatch(part))
 
 
 def configured() -> dict:

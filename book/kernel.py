@@ -105,22 +105,27 @@ def install(requirements: list[Requirement]):
 
 
 def train(root: Path, folder: Path, budget: str, weights: tuple[str, ...]):
-    """The runs behind ``weights`` at another budget, into ``folder/checkpoints``."""
+    """The runs ``weights`` at another budget, into ``folder/checkpoints``; the rest is copied."""
     from dataclasses import replace
 
     from scorerep.data import load_data
     from scorerep.fit import fit, load_experiment
     from scorerep.runs import PAPER, at_budget
 
-    if (root / "results").exists():
-        shutil.copytree(root / "results", folder / "results", dirs_exist_ok=True)
+    for name in ("results", "checkpoints"):
+        if (root / name).exists():
+            leave_out = shutil.ignore_patterns(*weights)
+            shutil.copytree(root / name, folder / name, ignore=leave_out, dirs_exist_ok=True)
     for name in weights:
         shipped, own = root / "checkpoints" / name, folder / "checkpoints" / name
-        old = load_experiment(shipped)
-        if old.name not in PAPER:
-            print(f"{name}: its run {old.name!r} has no other budget, the book's weights stay")
+        old = load_experiment(shipped) if shipped.exists() else None
+        run = old.name if old else name
+        if run not in PAPER:
+            print(f"{name}: its run {run!r} has no other budget, the book's weights stay")
             shutil.copytree(shipped, own, dirs_exist_ok=True)
             continue
-        new = replace(at_budget(old.name, budget), seed=old.seed, single_t=old.single_t)
-        print(f"{name}: training {old.name} at the {budget} budget on {device()}")
+        new = at_budget(run, budget)
+        if old:
+            new = replace(new, seed=old.seed, single_t=old.single_t)
+        print(f"{name}: training {run} at the {budget} budget on {device()}", flush=True)
         fit(new, load_data(new.data, "train", new.classes or None), own)

@@ -19,6 +19,9 @@ Data flow one way through the modules; each can be read alone.
     sampling          five samplers with one signature
     likelihood        log-likelihood by the probability flow
     evaluation        scores of codes; attributes: stroke width and the like
+    information       what is known at which noise level, in nats
+    conditioning      samples of codes: what a code does for denoising, and what it leaves open
+    quality           how good samples of digits are
     figures           the look of the book's pictures
     experiments       a run is a value; runs: those of the paper's figures, at three budgets
     fit, sweep        run one into a folder, or one for each noise level; cli: the command line

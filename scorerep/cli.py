@@ -18,8 +18,9 @@ import pandas as pd
 import torch
 import tyro
 
-from scorerep import checkpoint, figures, sampling
+from scorerep import checkpoint, figures
 from scorerep.checkpoint import CheckpointError
+from scorerep.conditioning import Sampler, sample_grid
 from scorerep.data import DataError, load_data
 from scorerep.evaluation import compare, encode_in_batches, pca_codes
 from scorerep.experiments import Experiment
@@ -41,14 +42,12 @@ DESCRIPTIONS = {
     "fig7": "MNIST, L1 codes, uniform σ, then frozen encoder and uniform t.",
     "fig8": "CIFAR-10, all classes, L1 codes, uniform t.",
     "fig9": "CIFAR-10, all classes, KL codes, uniform t.",
+    "fig10": "MNIST, no code, uniform t: what denoising is without one.",
     "fig11-4": "MNIST, L1 codes of dimension 4, uniform t.",
     "fig11-8": "MNIST, L1 codes of dimension 8, uniform t.",
     "fig11-16": "MNIST, L1 codes of dimension 16, uniform t.",
     "digits": "scikit-learn's 8×8 digits: no download, under two minutes on two cores.",
 }
-Sampler = Literal[
-    "heun", "stochastic_heun", "probability_flow", "euler_maruyama", "predictor_corrector"
-]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +149,14 @@ class Sample:
     def run(self):
         model = ScoreModel.from_pretrained(self.folder, device())
         grid, _ = sample_grid(
-            model, self.low, self.high, self.side, self.sampler, self.steps, self.seed
+            model,
+            self.low,
+            self.high,
+            self.side,
+            self.sampler,
+            self.steps,
+            self.seed,
+            progress=True,
         )
         figures.use_style()
         fig, ax = plt.subplots(figsize=(6, 6))
@@ -207,7 +213,7 @@ class Export:
     folder: Annotated[Path, tyro.conf.Positional]
     """A run's folder."""
     out: Annotated[Path, tyro.conf.Positional]
-    """The folder to write, e.g. checkpoints/mnist."""
+    """The folder to write, e.g. checkpoints/fig3."""
 
     def run(self):
         card = checkpoint.read_card(self.folder)
@@ -301,35 +307,6 @@ def score_table(model: ScoreModel, train: ImageData, test: ImageData) -> pd.Data
     return compare(codes, train.labels, test.labels)
 
 
-def sample_grid(
-    model: ScoreModel,
-    low: float | torch.Tensor,
-    high: float | torch.Tensor,
-    side: int,
-    sampler: Sampler = "heun",
-    steps: int = 18,
-    seed: int = 0,
-):
-    """Images on a grid over the first two code coordinates, all from one noise; and the codes.
-
-    ``low`` and ``high`` are the grid's corners: numbers, or one each coordinate ``(2,)``.
-    """
-    if model.config.latent < 2:
-        raise ValueError("a grid of codes needs a model with latent of at least 2")
-    where = next(model.parameters()).device
-    z = torch.zeros(side * side, model.config.latent, device=where)
-    z[:, :2] = low + (high - low) * figures.code_grid(0, 1, side).to(z)
-    generator = torch.Generator(where).manual_seed(seed)
-    # One noise for all, so that what changes across the grid is the code's doing.
-    noise = model.sde.prior_sample(1, *model.config.image_shape, generator=generator, device=where)
-    run = getattr(sampling, sampler)
-    x_0 = run(
-        sampling.condition(model, z), model.sde, noise.expand(side * side, -1, -1, -1),
-        steps=steps, generator=generator, progress=True,
-    )  # fmt: skip
-    return x_0, z
-
-
 def draw(model: ScoreModel, test: ImageData, path: Path) -> Path:
     """Codes of test images beside samples on a grid of codes."""
     codes = encode_in_batches(model, test).cpu()
@@ -337,7 +314,7 @@ def draw(model: ScoreModel, test: ImageData, path: Path) -> Path:
     fig, (left, right) = plt.subplots(1, 2, figsize=(9, 4.2))
     figures.scatter_codes(codes[:, :2], test.labels.cpu(), ax=left, classes=test.classes)
     low, high = codes[:, :2].quantile(0.05, 0), codes[:, :2].quantile(0.95, 0)
-    images, z = sample_grid(model, low, high, side=10)
+    images, z = sample_grid(model, low, high, side=10, progress=True)
     figures.image_grid(images.cpu(), 10, 10, ax=right, codes=z[:, :2].cpu())
     right.set_title("samples over the middle 90 % of each coordinate")
     write_figure(fig, path)

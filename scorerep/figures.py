@@ -11,6 +11,7 @@ figures ``WIDTH`` inches wide: in a column of 740 pixels the text then has 13.
 Functions draw into ``ax`` (a new figure's if None), return the Axes and never show.
 """
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -74,6 +75,24 @@ def use_style():
 
         # Not cropped: all figures keep one width, and so one size of text.
         set_matplotlib_formats("png", bbox_inches=None)
+
+
+def live_view(draw: Callable[..., None], **controls):
+    """``draw(**values)`` with a slider for each argument; in the built page, which has no kernel to
+    answer sliders, the still picture at their first values.
+
+    Args:
+        draw: makes a figure and shows it.
+        controls: widgets of ipywidgets, each with a description.
+    """
+    if os.environ.get("SCOREREP_STILL"):
+        draw(**{name: control.value for name, control in controls.items()})
+        return
+    import ipywidgets
+    from IPython.display import display
+
+    output = ipywidgets.interactive_output(draw, controls)
+    display(ipywidgets.VBox([*controls.values(), output]))
 
 
 def class_palette(n: int) -> list[tuple[float, float, float]]:

@@ -156,7 +156,7 @@ kernelspec:
 ![a picture](a.png) of {doc}`one`
 
 ```{code-cell} ipython3
-path = "../checkpoints/small"
+path = "../checkpoints/fig2ab"
 ```
 """
 
@@ -167,7 +167,7 @@ def small_book(tmp_path, monkeypatch):
         "_config.yml": "repository: {url: '', branch: main}\nparse: {myst_enable_extensions: []}\n",
         "_toc.yml": "format: jb-book\nroot: book/one\n",
         "book/one.md": CHAPTER,
-        "checkpoints/small/card.json": "{}",
+        "checkpoints/fig2ab/card.json": "{}",
         "pyproject.toml": "[project]\ndependencies = []\n",
     }
     for name, text in files.items():
@@ -195,7 +195,25 @@ def test_notebook_is_out_of_step_after_any_change_until_written(small_book, caps
 def test_budget_is_one_variable_where_weights_are_loaded(small_book):
     made = ipynb.notebook(small_book / "book/one.md", Labels.of_book(), "")
     setup = chapters.code_cells(made)[0].source
-    assert 'BUDGET = "book"' in setup and 'kernel.prepare(root, BUDGET, ["small"])' in setup
+    assert 'BUDGET = "book"' in setup and 'kernel.prepare(root, BUDGET, ["fig2ab"])' in setup
+
+
+@pytest.mark.parametrize(
+    ("code", "runs"),
+    [
+        (
+            'W = Path("../checkpoints")\nm = load(W / "fig3"), load(W / "fig11-4")',
+            ["fig11-4", "fig3"],
+        ),
+        ('W = Path("../checkpoints")\nfor f in W.iterdir(): print(f)', []),
+        ('table = read("../results/spectra.csv").query("model == \'fig3\'")', []),
+        ('name = "fig3"', []),
+    ],
+)
+def test_runs_are_found_in_the_code_that_loads_their_weights(small_book, code, runs):
+    path = small_book / "book/one.md"
+    path.write_text(CHAPTER.replace('path = "../checkpoints/fig2ab"', code))
+    assert ipynb.weights_of(path) == runs
 
 
 def test_address_is_configured_or_carried_or_of_the_remote(small_book, monkeypatch):

@@ -49,7 +49,7 @@ def test_paper_budget_is_appendix_a1():
         schedule = run.optimisation
         assert (schedule.iterations, schedule.frozen_iterations) == (iterations[run.data], frozen)
         assert (schedule.batch_size, schedule.learning_rate, schedule.warmup) == (128, 2e-4, 5_000)
-        assert run.regulariser_weight == {"l1": 1e-5, "kl": 1e-7}[run.regulariser]
+        assert run.regulariser_weight == {"l1": 1e-5, "kl": 1e-7, "none": 0}[run.regulariser]
 
 
 @pytest.mark.parametrize("budget", BUDGETS)

@@ -1,0 +1,129 @@
+"""Sample quality of the shipped MNIST models, and of samplers against network evaluations.
+
+    python -m benchmarks.samplers quality checkpoints/fig2ab checkpoints/fig3
+    python -m benchmarks.samplers compare checkpoints/fig3 --samples 1000
+
+write results/quality.csv and results/samplers.csv. Samples have codes of test images; they are
+scored by the digit classifier: the Fréchet distance of its features to those of the last 8,000 test
+images, and the share of samples that it is at least 90 % sure of, with 95 % bootstrap intervals.
+Held-out real digits are the floor, draws of one Gaussian fitted to the pixels the ceiling. Rows of
+the comparison that are there are not computed again.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pandas as pd
+import torch
+import tyro
+
+from scorerep import sampling
+from scorerep.checkpoint import read_card
+from scorerep.data import load_data
+from scorerep.evaluation import encode_in_batches
+from scorerep.model import ScoreModel
+from scorerep.quality import features, frechet_interval, gaussian_fit, load_classifier, sure_share
+from scorerep.sweep import write_table
+
+# sampler, steps, network evaluations for each sample
+SAMPLERS = [
+    ("heun", 5, 9), ("heun", 9, 17), ("heun", 14, 27), ("heun", 25, 49), ("heun", 50, 99),
+    ("heun", 125, 249), ("stochastic_heun", 9, 17), ("stochastic_heun", 14, 27),
+    ("stochastic_heun", 25, 49), ("stochastic_heun", 50, 99), ("stochastic_heun", 125, 249),
+    ("predictor_corrector", 125, 251), ("euler_maruyama", 250, 251),
+    ("euler_maruyama", 1000, 1001),
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Measure sample quality."""
+
+    what: Annotated[Literal["quality", "compare"], tyro.conf.Positional]
+    """One sampler on several models, or many samplers on one model."""
+    folders: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Checkpoint folders."""
+    samples: int = 2_000
+    """Of each."""
+    most: int = 2_000
+    """Most network evaluations a sample."""
+    seed: int = 0
+    """Of the noise."""
+    classifier: Path = Path("checkpoints/mnist-classifier")
+    """The judge."""
+    folder: Path = Path("results")
+    """Where the tables go."""
+
+
+def draw(model: ScoreModel, z: torch.Tensor | None, n: int, sampler: str, steps: int, seed: int):
+    """n samples in batches of 250, clamped to [−1, 1], and their seconds."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = model.sde.prior_sample(n, *model.config.image_shape, generator=generator)
+    started, parts = time.monotonic(), []
+    for i in range(0, n, 250):
+        score = model.score
+        if z is not None:
+            score = sampling.condition(model, z[i : i + 250])
+        run = getattr(sampling, sampler)
+        parts.append(run(score, model.sde, noise[i : i + 250], steps=steps, generator=generator))
+    return torch.cat(parts).clamp(-1, 1), time.monotonic() - started
+
+
+def main(arguments: Arguments):
+    classifier = load_classifier(arguments.classifier)
+    test = load_data("mnist", "test")
+    real = features(classifier, test.batch(slice(2_000, None)))
+    n = arguments.samples
+
+    def scored(images, **about):
+        distance = frechet_interval(real, features(classifier, images), seed=arguments.seed)
+        share = sure_share(classifier, images, seed=arguments.seed)
+        names = [f"{name}{end}" for name in ("frechet", "sure") for end in ("", "_low", "_high")]
+        row = about | dict(zip(names, (*distance, *share), strict=True)) | {"samples": len(images)}
+        print({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
+        return row
+
+    def add(path: Path, key: list[str], row: dict):
+        table = pd.DataFrame([row])
+        if path.exists():
+            table = pd.concat([pd.read_csv(path), table])
+        write_table(table.drop_duplicates(key, keep="last").sort_values(key), path)
+
+    quality, compared = arguments.folder / "quality.csv", arguments.folder / "samplers.csv"
+    if arguments.what == "quality":
+        fit = gaussian_fit(
+            load_data("mnist", "train").subset(20_000).floats(), n,
+            torch.Generator().manual_seed(arguments.seed),
+        )  # fmt: skip
+        add(quality, ["model"], scored(test.batch(slice(0, n)), model="held-out digits"))
+        add(quality, ["model"], scored(fit, model="Gaussian fit"))
+    for folder in arguments.folders:
+        model, card = ScoreModel.from_pretrained(folder), read_card(folder)
+        name = card["experiment"]["name"]
+        z = encode_in_batches(model, test.subset(n)) if model.config.latent else None
+        about = {"model": name, "iterations": card["iterations_done"]}
+        if arguments.what == "quality":
+            images, seconds = draw(model, z, n, "heun", 14, arguments.seed)
+            row = scored(images, **about, sampler="heun", evaluations=27, seconds=round(seconds))
+            add(quality, ["model"], row)
+            continue
+        for sampler, steps, evaluations in SAMPLERS:
+            done = pd.read_csv(compared) if compared.exists() else pd.DataFrame()
+            there = (
+                len(done)
+                and ((done.model == name) & (done.sampler == sampler) & (done.steps == steps)).any()
+            )
+            if there or evaluations > arguments.most:
+                continue
+            images, seconds = draw(model, z, n, sampler, steps, arguments.seed)
+            row = scored(
+                images, **about, sampler=sampler, steps=steps, evaluations=evaluations,
+                seconds=round(seconds),
+            )  # fmt: skip
+            add(compared, ["model", "sampler", "evaluations"], row)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))
