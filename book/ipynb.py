@@ -54,6 +54,7 @@ sys.path[:0] = [str(root), str(root / "book")]
 import kernel
 
 kernel.prepare(root{arguments})"""
+RUN = re.compile(r"fig\d+[a-z]*(-\w+)?|digits")
 BUDGET = (
     'BUDGET = "book"  # "paper": first train this chapter\'s weights as in the paper, for hours'
 )
