@@ -5,15 +5,16 @@ turns robots away (403 and the like) proves nothing and is only listed.
 """
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from build_site import BUILD, fill_cache
+from build_site import BUILD, CACHE, HTML, fill_cache
 
 from chapters import ROOT, ChapterError, environment
 
-REPORT = BUILD / "linkcheck" / "output.json"
+REPORT = HTML / "output.json"  # where jupyter-book has it written, whatever the builder
 REFUSED = (401, 403, 405, 418, 429, 503, 999)  # answers to a robot, not to a reader
 
 
@@ -31,6 +32,8 @@ def sort_out(report: str) -> tuple[list[str], list[str]]:
 
 def check() -> list[str]:
     """The broken links; those that could not be checked are printed."""
+    for old in (CACHE, BUILD / ".doctrees"):
+        shutil.rmtree(old, ignore_errors=True)
     fill_cache()
     REPORT.unlink(missing_ok=True)
     command = [Path(sys.executable).with_name("jupyter-book"), "build", ROOT]
@@ -40,6 +43,8 @@ def check() -> list[str]:
     if not REPORT.exists():
         raise ChapterError("Sphinx's link checker wrote no report; its messages are above")
     broken, unsure = sort_out(REPORT.read_text("utf-8"))
+    for file in (REPORT, REPORT.with_suffix(".txt")):  # the site is none the wiser
+        file.unlink()
     print("".join(f"could not be checked: {line}\n" for line in unsure), end="")
     return broken
 

@@ -145,5 +145,7 @@ def reference_list(text: str, labels: Labels) -> str:
             line += f" https://doi.org/{doi}"
         elif url := work.fields.get("url"):
             line += f" {url}"
+        elif eprint := work.fields.get("eprint"):
+            line += f" https://arxiv.org/abs/{eprint}"
         lines.append(line)
     return "## References\n\n" + "\n".join(lines) if lines else ""
