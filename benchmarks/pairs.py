@@ -2,9 +2,9 @@
 
     python -m benchmarks.pairs checkpoints/fig3 --without checkpoints/fig10
 
-2,000 pairs of test images of different classes, all distinct; squared errors (mean over pixels) of
-the one-step posterior mean, with standard errors, and the share of pairs in which the own code comes
-closer than the other's, with 95 % Wilson bounds.
+2,000 pairs of test images of different classes, all distinct; squared errors (mean over pixels)
+of the one-step posterior mean, with standard errors, and the share of pairs in which the own code
+comes closer than the other's, with 95 % Wilson bounds.
 """
 
 from dataclasses import dataclass
