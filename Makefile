@@ -38,13 +38,23 @@ test: $(READY) ## run the chapters as for the book, then all tests
 golden: chapters ## renew the reference outputs of the chapters' checked cells
 	PYTHONPATH=book $(BIN)/python tests/notebooks.py
 
+.PHONY: notebooks test-colab links
+notebooks: $(READY) ## write book/*.ipynb, for Colab and other kernels, from the chapters
+	$(BIN)/python book/ipynb.py
+
+test-colab: $(READY) ## notebooks as on Colab: bare environment, empty folder (OPTIONS=--newest)
+	$(BIN)/python tests/colab.py $(OPTIONS)
+
+links: chapters ## check the book's links to other sites; needs the network
+	$(BIN)/python book/links.py
+
 lint: $(READY) ## ruff and codespell on the code and on the chapters
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	@$(BIN)/python book/chapters.py lint
 	$(BIN)/ruff check --config 'line-length=79' --no-respect-gitignore _build/lint/*.ipynb
 	$(BIN)/ruff format --check --line-length 79 --no-respect-gitignore _build/lint/*.ipynb
-	$(BIN)/codespell README.md $(CODE)
+	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md $(CODE)
 
 lab: $(READY) ## JupyterLab in this environment; open a chapter with "Open With > Notebook"
 	$(BIN)/python -m pip install --quiet '$(LAB)'

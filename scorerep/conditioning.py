@@ -146,6 +146,7 @@ def sample_grid(
         raise ValueError("a grid of codes needs a model with latent of at least 2")
     where = next(model.parameters()).device
     z = torch.zeros(side * side, model.config.latent, device=where)
+    low, high = (torch.as_tensor(corner).to(z) for corner in (low, high))
     z[:, :2] = low + (high - low) * figures.code_grid(0, 1, side).to(z)
     generator = torch.Generator(where).manual_seed(seed)
     noise = model.sde.prior_sample(1, *model.config.image_shape, generator=generator, device=where)

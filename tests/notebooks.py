@@ -5,6 +5,8 @@ must agree, and so must numbers, to a relative ``tolerance`` (the cell may set i
 metadata) and one unit of the last printed digit; whole numbers exactly, unless the cell sets a
 tolerance. Pictures are never compared, only that there is one. Renew the references with
 ``make golden``, and read the difference before committing it.
+
+What is random, or of a moment or a machine, is tagged ``nbval-ignore-output`` and never compared.
 """
 
 import hashlib
@@ -18,6 +20,11 @@ import chapters
 
 GOLDEN = Path(__file__).parent / "golden"
 TAG = "nbval-check-output"
+IGNORED = "nbval-ignore-output"
+VARYING = re.compile(  # what makes a cell print something else the next time, or elsewhere
+    r"\b(?:perf_counter|monotonic|time\.time|datetime|cpu_count|get_device_name|platform\.\w"
+    r"|version\(|__version__|default_rng\(\)|np\.random\.\w|seed\(\)|\.initial_seed)"
+)
 TOLERANCE = 0.01
 NUMBER = re.compile(r"(?<![\w.])[-−+]?\d+(?:\.\d*)?(?:e[-+]?\d+)?(?!\w)", re.IGNORECASE)
 
@@ -26,6 +33,11 @@ def checked_cells(path: Path) -> list[NotebookNode]:
     """The tagged cells of a chapter's source, without outputs."""
     cells = chapters.code_cells(chapters.read(path))
     return [cell for cell in cells if TAG in cell.metadata.get("tags", [])]
+
+
+def varies(cell: NotebookNode) -> bool:
+    """Whether a cell's code reads the clock, the machine, or an unseeded generator."""
+    return bool(VARYING.search(cell.source))
 
 
 def cell_key(cell: NotebookNode) -> str:

@@ -1,12 +1,15 @@
 """The chapters ran, in time, with the outputs on record; and the checks themselves can fail."""
 
+import shutil
 import warnings
 
 import pytest
+from nbformat.v4 import new_code_cell
 
 import chapters
 import notebooks
 
+REPOSITORY = chapters.ROOT
 CHAPTERS = chapters.chapters()
 CELLS = [
     pytest.param(path, cell, id=f"{path.stem}: {notebooks.last_line(cell)[:50]}")
@@ -32,6 +35,30 @@ def test_output_equals_its_reference(path, cell):
     assert reference is not None, "no reference is stored for this code: make golden"
     output = notebooks.outputs(path)[notebooks.cell_key(cell)]
     assert not notebooks.differences(reference["output"], output, cell.metadata.get("tolerance"))
+
+
+@by_chapter
+def test_random_and_time_dependent_outputs_are_marked(path):
+    for cell in chapters.code_cells(chapters.read(path)):
+        tags = cell.metadata.get("tags", [])
+        assert not {notebooks.TAG, notebooks.IGNORED} <= set(tags)
+        if notebooks.varies(cell):
+            assert notebooks.IGNORED in tags, notebooks.last_line(cell)
+
+
+@pytest.mark.parametrize(
+    ("code", "varies"),
+    [
+        ("start = time.perf_counter()", True),
+        ("print(torch.__version__)", True),
+        ("x = np.random.default_rng()", True),
+        ("print(os.cpu_count(), platform.machine())", True),
+        ("x = torch.randn(3, generator=torch.Generator().manual_seed(0))", False),
+        ("card['seconds']", False),
+    ],
+)
+def test_what_varies_is_seen_in_the_code(code, varies):
+    assert notebooks.varies(new_code_cell(code)) == varies
 
 
 @by_chapter
@@ -173,6 +200,29 @@ def test_changed_library_makes_a_chapter_test_fail(small_book):
     chapters.run(path)
     with pytest.raises(AssertionError, match="'value 1.5' where the reference has 'value 1.25'"):
         test_output_equals_its_reference(path, cell)
+
+
+@pytest.mark.slow
+def test_wrong_factor_in_the_library_makes_a_chapters_test_fail(small_book, monkeypatch):
+    """The real library, one factor of it changed, under a real chapter and its references."""
+    factor = "return (weights * guidance.square()"
+    for name in ("_config.yml", "requirements.txt", "book/intro.md"):
+        (small_book / name).write_bytes((REPOSITORY / name).read_bytes())
+    shutil.copytree(REPOSITORY / "scorerep", small_book / "scorerep", dirs_exist_ok=True)
+    mixture = small_book / "scorerep" / "mixture.py"
+    text = mixture.read_text("utf-8")
+    assert text.count(factor) == 1
+    mixture.write_text(text.replace(factor, factor.replace("(weights", "1.1 * (weights")), "utf-8")
+    monkeypatch.setattr(notebooks, "GOLDEN", REPOSITORY / "tests" / "golden")
+    path = small_book / "book/intro.md"
+    chapters.run(path)
+    failed = []
+    for cell in notebooks.checked_cells(path):
+        try:
+            test_output_equals_its_reference(path, cell)
+        except AssertionError as error:
+            failed.append(str(error))
+    assert len(failed) == 1 and "constant without code" in failed[0]
 
 
 def test_failing_cell_is_shown_and_nothing_is_kept(small_book, capfd):
