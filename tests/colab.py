@@ -141,7 +141,14 @@ def run(name: str, python: Path, repository: Path, folder: Path) -> NotebookNode
         made = ipynb.notebook(ROOT / "book" / f"{name}.md", Labels.of_book(), address)
     made.cells.append(new_code_cell("import scorerep\n\nprint(scorerep.__file__)"))
     spec = {
-        "argv": [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+        "argv": [
+            str(python),
+            "-m",
+            "ipykernel_launcher",
+            "-f",
+            "{connection_file}",
+            "--log-level=ERROR",
+        ],
         "display_name": "bare",
         "language": "python",
     }
