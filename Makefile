@@ -8,10 +8,10 @@ LAB := jupyterlab==4.6.6
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env chapters book test lint golden lab clean
+.PHONY: help env chapters book test test-site lint golden lab clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 env: $(READY) ## the virtual environment with requirements.txt installed
 
@@ -34,6 +34,9 @@ book: $(READY) ## run what is out of date and build the site into _build/html
 test: $(READY) ## run the chapters as for the book, then all tests
 	@$(BIN)/python book/chapters.py || echo "Going on to the tests, which will name these chapters."
 	$(BIN)/python -m pytest
+
+test-site: $(READY) ## the built site (make book) in a headless browser; needs chromium and node
+	$(BIN)/python -m pytest tests/site
 
 golden: chapters ## renew the reference outputs of the chapters' checked cells
 	PYTHONPATH=book $(BIN)/python tests/notebooks.py

@@ -5,6 +5,7 @@ a cell itself. It starts from nothing each time: a second build on the same fold
 repeat the warnings of the first, and would pass.
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,18 @@ from jupyter_cache.base import CacheBundleIn
 from jupyter_cache.cache.db import NbCacheRecord, session_context
 
 import explorer_assets
-from chapters import ROOT, ChapterError, chapters, code_cells, executed, executed_file, pages, read
+import offline_assets
+from chapters import (
+    ROOT,
+    ChapterError,
+    chapters,
+    code_cells,
+    environment,
+    executed,
+    executed_file,
+    pages,
+    read,
+)
 
 BUILD = ROOT / "_build"
 CACHE = BUILD / ".jupyter_cache"  # where _config.yml has it looked for, by default
@@ -52,9 +64,12 @@ def build() -> list[str]:
         shutil.rmtree(old, ignore_errors=True)
     fill_cache()
     explorer_assets.gather()
+    offline_assets.gather()
     command = [Path(sys.executable).with_name("jupyter-book"), "build", ROOT]
     command += ["-W", "-n", "--keep-going", "-q"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)  # warnings go to stderr
+    env = environment()  # for book/_ext and the API pages
+    env["PYTHONPATH"] += os.pathsep + str(ROOT / "book")
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=env)  # warnings: stderr
     problems = []
     if done.returncode:
         problems.append(f"jupyter-book ended with status {done.returncode}:\n{done.stdout}")
