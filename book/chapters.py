@@ -126,6 +126,7 @@ def run(path: Path) -> float:
         notebook,
         timeout_func=lambda cell: max(1, PATIENCE * SECONDS_LIMIT + start - time.perf_counter()),
         record_timing=False,
+        store_widget_state=False,  # views are still pictures on a page (figures.live_view)
         extra_arguments=["--log-level=ERROR"],  # no word about its local sockets
         resources={"metadata": {"path": str(path.parent)}},
     )
