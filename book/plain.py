@@ -18,7 +18,8 @@ TARGET = re.compile(r"^\(([\w:.-]+)\)=[ \t]*\n", re.MULTILINE)
 TERM = re.compile(r"^(?![-:\s#])(\S[^\n]*)\n:[ \t]+([^\n]*(?:\n[ \t]+\S[^\n]*)*)", re.MULTILINE)
 PICTURE = re.compile(r"(!\[[^\]]*\])\((?!https?:)([^)\s]+)\)")
 HEADED = ("note", "tip", "hint", "important", "warning", "caution", "attention", "seealso")
-ONLY_ON_THE_SITE = ("raw", "tableofcontents", "toctree", "nb-exec-table", "bibliography", "iframe")
+ONLY_ON_THE_SITE = ("raw", "tableofcontents", "toctree", "nb-exec-table", "bibliography", "iframe",
+                    "gallery", "score-field")  # fmt: skip
 NAMES = {"code", "file", "kbd", "func", "class", "mod", "meth", "attr", "obj", "data", "exc"}
 
 

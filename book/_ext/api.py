@@ -8,6 +8,7 @@
 """
 
 import ast
+import dataclasses
 import importlib
 import inspect
 import re
@@ -40,8 +41,10 @@ NAME = re.compile(r'<span class="n">(\w+)</span>')
 def as_written(app, what, name, obj, options, signature, return_annotation):
     """Arguments and return annotation from the source of a function, method or class."""
     is_class = inspect.isclass(obj)
+    if is_class and (hasattr(obj, "_fields") or dataclasses.is_dataclass(obj)):
+        return (f"({', '.join(_fields(obj))})", None)
     if is_class and "__init__" not in vars(obj):
-        return (signature, return_annotation)  # a dataclass or a plain one
+        return (signature, return_annotation)
     function = inspect.unwrap(obj.__init__ if is_class else obj)
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
@@ -56,6 +59,13 @@ def as_written(app, what, name, obj, options, signature, return_annotation):
     return (f"({ast.unparse(tree.args)})", returns)
 
 
+def _fields(cls: type) -> list[str]:
+    """The fields of a dataclass or named tuple, as they are written in its body."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0].body
+    written = [item for item in body if isinstance(item, ast.AnnAssign)]
+    return [ast.unparse(item) for item in written if not item.target.id.startswith("_")]
+
+
 # Docstrings
 
 
@@ -64,6 +74,8 @@ def from_plain_text(app, what, name, obj, options, lines):
 
     What is indented after an empty line is code, or a formula.
     """
+    if lines and lines[0].startswith("Alias for field number"):
+        lines[:] = []  # a named tuple's own words
     written = []
     for paragraph in re.split(r"\n\s*\n", "\n".join(lines)):
         if paragraph.startswith("    "):
