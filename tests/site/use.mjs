@@ -1,0 +1,70 @@
+// Use the site as a reader does: drag the front page's picture, reach it by keyboard, search.
+// Input (JSON on stdin): modules, browser, base, word. Output: one JSON object.
+import fs from "node:fs";
+import { createRequire } from "node:module";
+
+const job = JSON.parse(fs.readFileSync(0, "utf8"));
+const { chromium } = createRequire(job.modules + "/")("playwright-core");
+const browser = await chromium.launch({ executablePath: job.browser, args: [
+  "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+  "--disable-background-networking", "--disable-component-update", "--disable-sync",
+] });
+const found = {};
+try {
+  const context = await browser.newContext({ reducedMotion: "reduce" });
+  const page = await context.newPage();
+  page.setDefaultTimeout(60000);
+  await page.goto(job.base + "book/intro.html", { waitUntil: "load" });
+  const said = () => page.locator(".score-field output").textContent();
+  const middle = async (selector) => {
+    const box = await page.locator(selector).boundingBox();
+    return [box.x + box.width / 2, box.y + box.height / 2];
+  };
+  const drag = async (selector, dx, dy) => {
+    await page.locator(selector).scrollIntoViewIfNeeded();
+    const [x, y] = await middle(selector);
+    await page.mouse.move(x, y);
+    await page.mouse.down();
+    await page.mouse.move(x + dx / 2, y + dy / 2);
+    await page.mouse.move(x + dx, y + dy);
+    await page.mouse.up();
+    const [u, v] = await middle(selector);
+    return { said: await said(), moved: [u - x, v - y] };
+  };
+  found.start = await said();
+  found.point = await drag(".sf-point", -60, -40);
+  const before = await page.locator(".score-field input[type=range]").first().inputValue();
+  found.code = await drag(".sf-code", 40, -60);
+  const after = await page.locator(".score-field input[type=range]").first().inputValue();
+  found.angles = [before, after];
+  await page.locator(".score-field input[type=checkbox]").uncheck();
+  found.untold = await said();
+
+  await page.locator("article h1").click();
+  const reached = [];
+  for (let n = 0; n < 120; n++) {
+    await page.keyboard.press("Tab");
+    reached.push(await page.evaluate(() => {
+      const e = document.activeElement;
+      return e.closest(".score-field") ? e.getAttribute("class") ?? e.type : "";
+    }));
+  }
+  found.reached = [...new Set(reached.filter(Boolean))];
+  await page.locator(".sf-point").focus();
+  const still = await said(), [x] = await middle(".sf-point");
+  await page.keyboard.press("ArrowRight");
+  found.key = { moved: (await middle(".sf-point"))[0] - x, changed: (await said()) !== still };
+
+  await page.goto(`${job.base}search.html?q=${job.word}`, { waitUntil: "load" });
+  await page.locator("#search-results li a").first().waitFor();
+  found.search = await page.locator("#search-results li a").evaluateAll(
+    (links) => links.map((link) => new URL(link.href).pathname.split("/").pop()));
+
+  const without = await browser.newContext({ javaScriptEnabled: false });
+  const still_page = await without.newPage();
+  await still_page.goto(job.base + "book/intro.html");
+  found.without = await still_page.locator(".score-field").innerText();
+} finally {
+  await browser.close();
+}
+console.log(JSON.stringify(found));
