@@ -97,7 +97,7 @@ class Sweep:
     """Which experiment; its single_t and seed are replaced."""
     folder: Path | None = None
     """Where the runs and table.csv live; runs/NAME-BUDGET if not given."""
-    times: tuple[float, ...] = TIMES
+    times: Annotated[tuple[float, ...], tyro.conf.arg(name="levels")] = TIMES
     """Noise levels t, in (0, 1]."""
     seeds: tuple[int, ...] = SEEDS
     """Seeds."""
@@ -238,6 +238,11 @@ class Data:
             print(f"{self.name} {split}: {len(data)} images of {shape}, checksum {data.checksum()}")
 
 
+def _unprefixed(choice: Any) -> Any:
+    """--seed, not --experiment.seed; a phase of the experiment keeps its --encoder-phase."""
+    return Annotated[choice, tyro.conf.arg(name="")]
+
+
 def command_type(budget: BudgetName) -> Any:
     """The subcommands, with the experiments of one budget as defaults."""
     values = {name: at_budget(name, budget) for name in PAPER}
@@ -252,7 +257,7 @@ def command_type(budget: BudgetName) -> Any:
     union = [
         Annotated[
             dataclasses.make_dataclass(
-                cls.__name__, [("experiment", choice)], bases=(cls,), frozen=True
+                cls.__name__, [("experiment", _unprefixed(choice))], bases=(cls,), frozen=True
             ),
             tyro.conf.subcommand(name),
         ]
@@ -276,7 +281,6 @@ def main(arguments: list[str] | None = None):
         args=rest,
         config=(
             tyro.conf.CascadeSubcommandArgs,
-            tyro.conf.OmitSubcommandPrefixes,
             tyro.conf.AvoidSubcommands,
         ),
     )

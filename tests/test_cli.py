@@ -11,6 +11,7 @@ import pytest
 
 from scorerep import checkpoint
 from scorerep.cli import main
+from scorerep.runs import BUDGETS, PAPER
 
 TINY = [
     "--optimisation.iterations", "4", "--optimisation.frozen-iterations", "2",
@@ -114,3 +115,14 @@ def test_help_names_commands_and_options(arguments):
     assert result.returncode == 0, result.stderr
     wanted = ("evaluate", "export") if len(arguments) == 1 else ("--single-t", "distribution of t")
     assert all(word.lower() in result.stdout.lower() for word in wanted)
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("name", PAPER)
+def test_every_run_of_the_book_can_be_asked_for_help(name, budget, capsys):
+    commands = ["train"] + ["sweep"] * (PAPER[name].times == "single_t" and name != "digits")
+    for command in commands:
+        with pytest.raises(SystemExit) as ended:
+            main([command, name, "--budget", budget, "--help"])
+        assert ended.value.code == 0
+        assert "--seed" in capsys.readouterr().out
