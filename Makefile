@@ -41,9 +41,12 @@ test-site: $(READY) ## the built site (make book) in a headless browser; needs c
 golden: chapters ## renew the reference outputs of the chapters' checked cells
 	PYTHONPATH=book $(BIN)/python tests/notebooks.py
 
-.PHONY: notebooks test-colab links
+.PHONY: notebooks gallery test-colab links
 notebooks: $(READY) ## write book/*.ipynb, for Colab and other kernels, from the chapters
 	$(BIN)/python book/ipynb.py
+
+gallery: chapters ## write the README's pictures from the chapters
+	$(BIN)/python book/readme_gallery.py
 
 test-colab: $(READY) ## notebooks as on Colab: bare environment, empty folder (OPTIONS=--newest)
 	$(BIN)/python tests/colab.py $(OPTIONS)

@@ -5,6 +5,7 @@ import re
 import yaml
 
 import chapters
+import readme_gallery
 
 BOOK = chapters.ROOT / "book"
 
@@ -50,3 +51,16 @@ def test_gallery_shows_figures_that_exist():
     rows = yaml.safe_load((BOOK / "gallery.yml").read_text("utf-8"))
     assert {row["figure"] for row in rows} <= labels()
     assert all(row["sentence"].strip().endswith((".", "?")) for row in rows)
+
+
+def test_readme_has_the_gallery_that_the_command_writes():
+    text = readme_gallery.README.read_text("utf-8")
+    shown = text.split(readme_gallery.MARKERS[0])[1].split(readme_gallery.MARKERS[1])[0]
+    rows = readme_gallery.rows()
+    files = {f"{row['figure']}.png" for row in rows}
+    assert set(re.findall(r'src="gallery/([^"]+)"', shown)) == files
+    assert {file.name for file in readme_gallery.FOLDER.iterdir()} == files
+    assert [row["figure"] for row in rows if row["sentence"] not in shown] == []
+    assert sum(f.stat().st_size for f in readme_gallery.FOLDER.iterdir()) <= readme_gallery.LIMIT
+    linked = re.findall(r'href="([^"]+)"', shown)
+    assert linked and all((chapters.ROOT / file).exists() for file in linked)

@@ -1,12 +1,18 @@
 """Repair what the tools emit that a screen reader cannot use."""
 
-# A fold is named by the words in it, "Show code cell source", not by one label for all.
-LABEL = ' aria-label="Toggle hidden content"'
+REPAIRS = {
+    # A fold is named by the words in it, "Show code cell source", not by one label for all.
+    ' aria-label="Toggle hidden content"': "",
+    # The table of execution times: words, which every font has and every reader reads aloud.
+    "<p>✅</p>": "<p>ran</p>",
+    "<p>❌</p>": "<p>failed</p>",
+}
 
 
 def repair(app, pagename, templatename, context, doctree):
-    if "body" in context:
-        context["body"] = context["body"].replace(LABEL, "")
+    for emitted, better in REPAIRS.items():
+        if "body" in context:
+            context["body"] = context["body"].replace(emitted, better)
 
 
 def setup(app):
