@@ -161,7 +161,7 @@ BOOK: dict[str, Budget] = {
         _MNIST, optimisation=_schedule(3_500, batch_size=64, warmup=500, precision="no")
     ),
     "fig2cd": _CIFAR,
-    "fig3": _TWO_PHASES,
+    "fig3": replace(_TWO_PHASES, optimisation=_schedule(0, frozen_iterations=10_000)),
     "fig4-mnist": _SINGLE_T,
     "fig4-cifar": replace(_SINGLE_T, encoder_channels=(16, 16, 16)),
     "fig5": _MNIST,
