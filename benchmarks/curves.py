@@ -1,11 +1,15 @@
 """How a code comes about: its scores at stages of the training, in results/curves.csv.
 
     python -m benchmarks.curves fig5 --seeds 1 2
+    python -m benchmarks.curves fig3-unet fig5-dense --seeds 0 1 2
 
 A run of the book like any other (the weights are kept in its folder), stopped at every stage to
 score its code: fitted on 10,000 training images, scored on 10,000 test images. Where the encoder
 is learned in a first phase of its own, that phase is the run. Seconds are of training only. A
 killed command goes on; stages that were passed by are left out.
+
+The controls are runs of the book with the network of another: does the noise or the network decide
+what the code holds?
 """
 
 from dataclasses import dataclass, replace
@@ -18,11 +22,28 @@ from filelock import FileLock
 
 from scorerep.checkpoint import read_card
 from scorerep.data import load_data
+from scorerep.experiments import Experiment
 from scorerep.fit import fit
-from scorerep.runs import BudgetName, at_budget
+from scorerep.runs import BOOK, PAPER, BudgetName, at_budget
 from scorerep.sweep import Scorer, write_table
 
 STAGES = (50, 100, 200, 350, 500, 750, 1_000, 1_500, 2_000, 2_500, 3_000, 3_500)
+UNET = replace(
+    BOOK["fig5"],
+    optimisation=replace(BOOK["fig5"].optimisation, iterations=2_500, regulariser_warmup=500),
+    proposal="log_normal",
+)
+CONTROLS = {
+    "fig3-unet": replace(UNET.of(PAPER["fig3"]), name="fig3-unet"),
+    "fig7-unet": replace(UNET.of(PAPER["fig7"]), name="fig7-unet"),
+    "fig5-dense": replace(
+        BOOK["fig3"].of(PAPER["fig3"]), times="uniform_t", proposal="none", name="fig5-dense"
+    ),
+    "fig2ab-dense": replace(
+        BOOK["fig7"].of(PAPER["fig7"]), times="uniform_t", proposal="none", name="fig2ab-dense"
+    ),
+}
+"""Uniform σ with the U-Net, and uniform t with the dense network."""
 KEY = ["run", "seed", "iterations"]
 
 
@@ -31,7 +52,7 @@ class Arguments:
     """Learning curves of codes."""
 
     names: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """Runs of scorerep.runs."""
+    """Runs of scorerep.runs, or controls."""
     seeds: tuple[int, ...] = (0,)
     """One training each."""
     budget: BudgetName = "book"
@@ -46,12 +67,19 @@ class Arguments:
     """The table; rows of the same run, seed and stage are replaced."""
 
 
-def curve(name: str, seed: int, scorers: dict, arguments: Arguments):
-    """Train one run and write a row at each stage."""
-    experiment = replace(at_budget(name, arguments.budget), seed=seed).first_phase()
+def settings(name: str, arguments: Arguments) -> Experiment:
+    """What learns the code in a run or control."""
+    experiment = CONTROLS[name] if name in CONTROLS else at_budget(name, arguments.budget)
+    experiment = experiment.first_phase()
     if arguments.precision:
         changed = replace(experiment.optimisation, precision=arguments.precision)
         experiment = replace(experiment, optimisation=changed)
+    return experiment
+
+
+def curve(name: str, seed: int, scorers: dict, arguments: Arguments):
+    """Train one run and write a row at each stage."""
+    experiment = replace(settings(name, arguments), seed=seed)
     two_phases = experiment.name != name
     folder = arguments.folder / f"{name}-s{seed}" / ("encoder" if two_phases else "")
     data = (experiment.data, experiment.classes)
