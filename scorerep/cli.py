@@ -29,7 +29,7 @@ from scorerep.images import ImageData
 from scorerep.model import ScoreModel
 from scorerep.runs import BUDGETS, PAPER, BudgetName, at_budget
 from scorerep.sweep import SEEDS, TIMES, sweep
-from scorerep.training import TrainingDiverged
+from scorerep.training import TrainingDiverged, make_accelerator
 
 DESCRIPTIONS = {
     "fig2ab": "MNIST, L1 codes, uniform t.",
@@ -72,13 +72,15 @@ class Train:
         experiment = self.experiment
         folder = self.folder or run_folder(experiment, budget)
         train = load_data(experiment.data, "train", experiment.classes or None)
-        print(
-            f"{experiment.name}, {budget} budget: {len(train)} images, effective regulariser "
-            f"weight per image {experiment.effective_regulariser_weight():.3g} "
-            f"(relative to ½ Σ_pixels), {folder}/"
-        )
+        first = make_accelerator(experiment.optimisation).is_main_process
+        if first:
+            print(
+                f"{experiment.name}, {budget} budget: {len(train)} images, effective regulariser "
+                f"weight per image {experiment.effective_regulariser_weight():.3g} "
+                f"(relative to ½ Σ_pixels), {folder}/"
+            )
         model = fit(experiment, train, folder, tensorboard=self.tensorboard)
-        if not self.report or not model.config.latent:
+        if not first or not self.report or not model.config.latent:
             return
         test = load_data(experiment.data, "test", experiment.classes or None)
         print(score_table(model, train, test).round(3).to_string())

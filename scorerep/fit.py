@@ -114,6 +114,7 @@ def fit(
     bar.close()
     if writer is not None:
         writer.close()
+    accelerator.wait_for_everyone()  # the first process has written by then
     if state is None:  # nothing left to do
         return ScoreModel.from_pretrained(folder)
     if model.config.latent and card["losses"] and card["losses"][-1]["code_std"] < COLLAPSED:

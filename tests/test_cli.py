@@ -43,6 +43,26 @@ def test_same_command_continues_a_finished_run_without_training(folder, capsys):
     assert checkpoint.read_card(folder) == before
 
 
+def test_two_processes_of_torchrun_train_what_one_does(tmp_path):
+    launchers = {
+        "one": [],
+        "two": ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"],
+    }
+    weights = {}
+    for name, launcher in launchers.items():
+        folder = tmp_path / name
+        command = [*launcher, "-m", "scorerep", "train", "digits", "--budget", "smoke"]
+        command += ["--folder", folder, "--no-report"]
+        done = subprocess.run(
+            [sys.executable, *command], capture_output=True, text=True, timeout=240, check=True
+        )
+        # Only the first of several processes speaks.
+        assert done.stdout.count("smoke budget") == 1
+        weights[name], _ = checkpoint.read_tensors(folder / "model.safetensors")
+    for name, tensor in weights["one"].items():
+        assert (tensor - weights["two"][name]).abs().max() <= 1e-5, name
+
+
 def test_overrides_reach_the_card(folder):
     experiment = checkpoint.read_card(folder)["experiment"]
     assert experiment["optimisation"]["iterations"] == 4

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from scorerep.checkpoint import CheckpointError
+from scorerep.checkpoint import CheckpointError, read_tensors
 from scorerep.data import load_data
 from scorerep.model import ModelConfig, ScoreModel
 from scorerep.objective import Objective
@@ -184,6 +184,27 @@ def test_two_processes_equal_one_in_float64(tmp_path):
     for name in one:
         assert one[name].dtype == torch.float64
         assert (one[name] - two[name]).abs().max() <= 1e-10, name
+
+
+def test_channels_last_weights_train_and_save_alike(digits, tmp_path):
+    # What training does on a GPU; the layout must change neither the numbers nor the file.
+    losses, gradients = [], []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        model = new_model(replace(CONFIG, dropout=0.0)).double().to(memory_format=layout)
+        x_0 = digits.batch(slice(0, 8)).double()
+        draws = OBJECTIVE.draw(x_0, model.config.latent, torch.Generator().manual_seed(0))
+        total = OBJECTIVE(model, x_0, draws, None).total
+        total.backward()
+        losses.append(float(total.detach()))
+        gradients.append([p.grad for p in model.parameters() if p.grad is not None])
+        model.save_pretrained(tmp_path / str(layout))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-10)
+    assert all(torch.allclose(a, b, atol=1e-10) for a, b in zip(*gradients, strict=True))
+    one, two = (
+        read_tensors(tmp_path / str(layout) / "model.safetensors")[0]
+        for layout in (torch.contiguous_format, torch.channels_last)
+    )
+    assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_regulariser_comes_in_linearly_and_then_stays():
