@@ -26,6 +26,7 @@ Data flow one way through the modules; each can be read alone.
     figures           the look of the book's pictures
     experiments       a run is a value; runs: those of the paper's figures, at three budgets
     fit, sweep        run one into a folder, or one for each noise level; cli: the command line
+    costs             what a run costs, in counted operations
     export            the denoiser as ONNX, for other runtimes and for a page
 
 Conventions: images are (batch, channel, height, width) in [−1, 1], times and noise levels
