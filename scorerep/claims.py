@@ -1,6 +1,6 @@
 """The paper's empirical claims, each with the numbers that test it here and a verdict.
 
-    claims("results")     # one row a claim: claim, run, number, threshold, verdict
+    claims("results")     # one row a claim: claim, chapter, run, number, threshold, verdict
 
 Everything is read from the tables under ``results/``; the thresholds were set before the runs. A
 claim whose table or rows are not there yet is "not run".
@@ -29,7 +29,8 @@ class Claim:
     """A sentence of the paper, where it is tested, and how."""
 
     claim: str
-    where: str  # figure of the paper, and page of the book
+    where: str  # figure of the paper
+    chapter: str  # of the book, where it is tested
     run: str
     threshold: str
     test: Callable[[Path], Result]
@@ -44,7 +45,7 @@ def claims(folder: str | Path) -> pd.DataFrame:
         except (FileNotFoundError, LookupError):
             result = Result("—", NOT_RUN)
         rows.append({
-            "claim": claim.claim, "figure": claim.where, "run": claim.run,
+            "claim": claim.claim, "figure": claim.where, "chapter": claim.chapter, "run": claim.run,
             "threshold": claim.threshold, "number": result.number, "verdict": result.verdict,
         })  # fmt: skip
     return pd.DataFrame(rows)
@@ -193,45 +194,46 @@ def _verdict(held: list[bool]) -> str:
 CLAIMS = (
     Claim(
         "Uniform t: one coordinate controls the stroke width of MNIST digits.",
-        "2a–b, 5", "fig2ab, fig5", "linear R² ≥ 0.5", _stroke_width,
+        "2a–b, 5", "mnist", "fig2ab, fig5", "linear R² ≥ 0.5", _stroke_width,
     ),
     Claim(
         "Uniform t: the class is only weakly encoded.",
-        "2b, 5b", "fig2ab, fig5", "kNN above untrained, below 0.5", _weak_class,
+        "2b, 5b", "mnist", "fig2ab, fig5", "kNN above untrained, below 0.5", _weak_class,
     ),
     Claim(
         "Uniform σ: the code holds the class.",
-        "3, 7", "fig3 − fig5, fig7 − fig2ab", "kNN higher, by 2 pooled s.d.",
+        "3, 7", "steering", "fig3 − fig5, fig7 − fig2ab", "kNN higher, by 2 pooled s.d.",
         _steering("knn", 1),
     ),
     Claim(
         "Uniform σ: the classes separate.",
-        "3, 7", "fig3 − fig5, fig7 − fig2ab", "silhouette higher, by 2 pooled s.d.",
+        "3, 7", "steering", "fig3 − fig5, fig7 − fig2ab", "silhouette higher, by 2 pooled s.d.",
         _steering("silhouette", 1),
     ),
     Claim(
         "Uniform σ: rather than fine features such as stroke width.",
-        "3, 7", "fig3 − fig5, fig7 − fig2ab", "R² lower, by 2 pooled s.d.",
+        "3, 7", "steering", "fig3 − fig5, fig7 − fig2ab", "R² lower, by 2 pooled s.d.",
         _steering("r2_stroke_width", -1),
     ),
     Claim(
         "A single t: no class at low noise, the class over a band, a decline at high noise.",
-        "4", "fig4-mnist, fig4-cifar", "peak above both ends by 2 s.d. and above untrained", _band,
+        "4", "levels", "fig4-mnist, fig4-cifar",
+        "peak above both ends by 2 s.d. and above untrained", _band,
     ),
     Claim(
         "CIFAR-10, three classes, uniform t: the code mostly encodes the class.",
-        "2c–d, 6", "fig2cd, fig6", "kNN above PCA", _three_classes,
+        "2c–d, 6", "cifar", "fig2cd, fig6", "kNN above PCA", _three_classes,
     ),
     Claim(
         "CIFAR-10, ten classes, uniform t: overall brightness.",
-        "8, 9", "fig8, fig9", "R² ≥ 0.5", _brightness,
+        "8, 9", "cifar", "fig8, fig9", "R² ≥ 0.5", _brightness,
     ),
     Claim(
         "Samples are denoised correctly only with the code of their own image.",
-        "10", "fig3, 2,000 pairs", "own code closer: Wilson bound ≥ 0.95", _own_code,
+        "10", "knows", "fig3, 2,000 pairs", "own code closer: Wilson bound ≥ 0.95", _own_code,
     ),
     Claim(
         "The diversity of samples of one code falls with the dimension of the code.",
-        "11", "fig2ab, fig11-4, -8, -16", "falls throughout, 16 below 2", _diversity,
+        "11", "knows", "fig2ab, fig11-4, -8, -16", "falls throughout, 16 below 2", _diversity,
     ),
 )  # fmt: skip
