@@ -1,19 +1,23 @@
 """What the site is made of is complete: modules, figures, pages."""
 
 import re
+import tomllib
 
+import pytest
 import yaml
 
 import chapters
+import ipynb
 import readme_gallery
 
-BOOK = chapters.ROOT / "book"
+ROOT = chapters.ROOT
+BOOK = ROOT / "book"
 
 
 def test_every_module_has_its_place_in_the_api_pages():
     modules = {
         file.stem
-        for file in (chapters.ROOT / "scorerep").glob("*.py")
+        for file in (ROOT / "scorerep").glob("*.py")
         if not file.stem.startswith("__") and file.stem != "types"
     }
     pages = [path for path in chapters.pages() if path.stem.startswith("api")]
@@ -28,7 +32,7 @@ def test_every_module_has_its_place_in_the_api_pages():
 
 
 def test_array_types_are_all_in_their_table():
-    source = (chapters.ROOT / "scorerep" / "types.py").read_text("utf-8")
+    source = (ROOT / "scorerep" / "types.py").read_text("utf-8")
     names = re.findall(r"^(\w+) = ", source, re.MULTILINE)
     table = (BOOK / "api.md").read_text("utf-8")
     assert [name for name in names if f"| {name} |" not in table] == []
@@ -54,13 +58,37 @@ def test_gallery_shows_figures_that_exist():
 
 
 def test_readme_has_the_gallery_that_the_command_writes():
-    text = readme_gallery.README.read_text("utf-8")
-    shown = text.split(readme_gallery.MARKERS[0])[1].split(readme_gallery.MARKERS[1])[0]
+    (shown,) = readme_gallery.between("gallery").findall(readme_gallery.README.read_text("utf-8"))
     rows = readme_gallery.rows()
     files = {f"{row['figure']}.png" for row in rows}
-    assert set(re.findall(r'src="gallery/([^"]+)"', shown)) == files
+    assert set(re.findall(r'src="book/gallery/([^"]+)"', shown)) == files
     assert {file.name for file in readme_gallery.FOLDER.iterdir()} == files
     assert [row["figure"] for row in rows if row["sentence"] not in shown] == []
     assert sum(f.stat().st_size for f in readme_gallery.FOLDER.iterdir()) <= readme_gallery.LIMIT
-    linked = re.findall(r'href="([^"]+)"', shown)
-    assert linked and all((chapters.ROOT / file).exists() for file in linked)
+    linked = re.findall(r'(?:href|src)="([^"]+)"', shown)
+    assert linked and all((ROOT / file).exists() for file in linked)
+
+
+def test_readme_has_the_badges_of_the_address_that_the_notebooks_have():
+    (shown,) = readme_gallery.between("badges").findall(readme_gallery.README.read_text("utf-8"))
+    assert shown == readme_gallery.badges(ipynb.address()), "make gallery"
+
+
+@pytest.mark.parametrize(
+    ("address", "colab"),
+    [("", False), ("https://gitlab.com/o/n", False), ("https://github.com/o/n", True)],
+)
+def test_badges_lead_to_what_is_there_and_to_colab_only_with_an_address(address, colab):
+    text = readme_gallery.badges(address)
+    links = re.findall(r"\[!\[([^]]+)\]\(\S+?\)\]\((\S+?)\)", text)
+    assert len(links) == len(text.splitlines()) == 5 + colab
+    for _, link in links[:5]:  # as GitHub resolves them, from the page of README.md
+        assert (ROOT / link.replace("../../actions", ".github")).exists()
+    python = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+    assert python == ">=3.11" and "Python 3.11 to 3.13" in text
+    assert ("/github/o/n/blob/main/book/intro.ipynb" in text) == colab
+
+
+def test_readme_cites_the_paper_as_the_bibliography_does():
+    (shown,) = re.findall(r"```bibtex\n(.*?\n)```", readme_gallery.README.read_text("utf-8"), re.S)
+    assert shown in (BOOK / "references.bib").read_text("utf-8")
