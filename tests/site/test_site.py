@@ -8,7 +8,7 @@ import pytest
 import browsing
 import site_pages
 
-SITE = site_pages.ROOT / "_build" / "html"
+SITE = site_pages.SITE
 PAGES = site_pages.pages(SITE)
 SIZE_LIMIT = 40e6  # bytes of the whole site
 ALLOWED = [
