@@ -5,10 +5,12 @@ import tomllib
 
 import pytest
 import yaml
+from _ext import figure_lists
 
 import chapters
 import ipynb
 import readme_gallery
+from labels import _chapter_numbers
 
 ROOT = chapters.ROOT
 BOOK = ROOT / "book"
@@ -49,6 +51,64 @@ def test_index_covers_the_paper_s_eleven_figures_with_labels_that_exist():
     numbers = {int(n) for row in rows for n in re.findall(r"\d+", row["paper"])}
     assert numbers == set(range(1, 12))
     assert {label for row in rows for label in row["here"]} <= labels()
+
+
+def test_front_page_leads_to_every_chapter():
+    front, *chapter_pages = chapters.pages()
+    numbered = set(_chapter_numbers())
+    led_to = re.findall(r"^\{doc\}`(\w+)`$", front.read_text("utf-8"), re.MULTILINE)
+    assert [p.stem for p in chapter_pages if p.stem in numbered and p.stem not in led_to] == []
+
+
+DRAWING = """---
+jupytext: {text_representation: {extension: .md, format_name: myst}}
+kernelspec: {display_name: Python 3, name: python3}
+---
+# A draft
+
+```{code-cell} ipython3
+---
+mystnb:
+  figure:
+    name: fig-draft
+    caption: A picture.
+  image:
+    alt: A line
+      that rises.
+---
+import matplotlib.pyplot as plt
+
+plt.plot([1, 2])
+plt.show()
+```
+"""
+
+
+def test_figure_appears_once_its_chapter_is_in_the_contents(tmp_path, monkeypatch):
+    files = {
+        "_config.yml": "parse: {myst_enable_extensions: []}\n",
+        "_toc.yml": "format: jb-book\nroot: book/front\n",
+        "requirements.txt": "",
+        "book/front.md": "# Front\n",
+        "book/draft.md": DRAWING,
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(chapters, "ROOT", tmp_path)
+    row = {"paper": 4, "shows": "A line", "here": ["fig-draft"], "differs": "nothing"}
+    assert figure_lists.figures() == {}
+    assert "| in preparation |" in figure_lists.index([row], {})
+
+    (tmp_path / "_toc.yml").write_text(files["_toc.yml"] + "chapters: [{file: book/draft}]\n")
+    assert figure_lists.figures() == {}  # not run yet
+    chapters.run(tmp_path / "book" / "draft.md")
+    known = figure_lists.figures()
+    assert known["fig-draft"].page == "draft" and known["fig-draft"].alt == "A line that rises."
+    assert known["fig-draft"].png.startswith(b"\x89PNG")
+    assert "| {numref}`fig-draft` |" in figure_lists.index([row], known)
+    row["here"].append("fig-other")
+    assert "| in preparation |" in figure_lists.index([row], known)
 
 
 def test_gallery_shows_figures_that_exist():

@@ -79,18 +79,22 @@ class Gallery(FigureDirective):
         return [box]
 
 
+def index(rows: list[dict], known: dict[str, Figure]) -> str:
+    """The index of the paper's figures as a Markdown table, for figures that are ``known``."""
+    lines = ["| paper | what it shows | here | what differs |", "| --- | --- | --- | --- |"]
+    for row in rows:
+        here = [f"{{numref}}`{label}`" for label in row["here"] if label in known]
+        done = len(here) == len(row["here"])
+        where = ", ".join(here) if done else "in preparation"
+        lines.append(f"| {row['paper']} | {row['shows']} | {where} | {row['differs']} |")
+    return "\n".join(lines)
+
+
 class PaperFigures(FigureDirective):
     file = "paper_figures.yml"
 
     def run(self):
-        known = figures()
-        lines = ["| paper | what it shows | here | what differs |", "| --- | --- | --- | --- |"]
-        for row in self.rows():
-            here = [f"{{numref}}`{label}`" for label in row["here"] if label in known]
-            done = len(here) == len(row["here"])
-            where = ", ".join(here) if done else "in preparation"
-            lines.append(f"| {row['paper']} | {row['shows']} | {where} | {row['differs']} |")
-        return self.parsed("\n".join(lines))
+        return self.parsed(index(self.rows(), figures()))
 
 
 def setup(app):
