@@ -5,12 +5,14 @@ import tomllib
 
 import pytest
 import yaml
-from _ext import figure_lists
+from _ext import api, figure_lists
 
 import chapters
 import ipynb
 import readme_gallery
 from labels import _chapter_numbers
+from scorerep.model import ScoreModel
+from scorerep.network import UNet
 
 ROOT = chapters.ROOT
 BOOK = ROOT / "book"
@@ -38,6 +40,15 @@ def test_array_types_are_all_in_their_table():
     names = re.findall(r"^(\w+) = ", source, re.MULTILINE)
     table = (BOOK / "api.md").read_text("utf-8")
     assert [name for name in names if f"| {name} |" not in table] == []
+
+
+def test_api_pages_repeat_no_words_of_a_base_class():
+    lines = ["Define the computation performed at every call."]
+    api.from_plain_text(None, "method", "", UNet.forward, None, lines)
+    assert not any(lines)
+    lines = ["The score."]
+    api.from_plain_text(None, "method", "", ScoreModel.score, None, lines)
+    assert "The score." in lines
 
 
 def labels() -> set[str]:
