@@ -54,6 +54,7 @@ def test_defect_is_found_without_a_browser(tmp_path, body, check, said):
     [
         ("accessibility", '<p class="pale">Pale words</p>', ".pale { color: #aaa }", "color-contr"),
         ("accessibility", "<button></button>", "", "button-name"),
+        ("keyboard", '<button tabindex="-1">Past</button>', "", "Past"),
         ("overflow", '<div class="wide">.</div>', ".wide { width: 500px; }", "508 px"),
         ("requests", '<script src="gone.js"></script>', "", "gone.js: 404"),
         ("foreign", '<script src="https://example.org/x.js"></script>', "", "example.org/x.js"),
