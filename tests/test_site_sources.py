@@ -8,6 +8,7 @@ import yaml
 from _ext import api, figure_lists
 
 import chapters
+import contents
 import ipynb
 import readme_gallery
 from labels import _chapter_numbers
@@ -64,11 +65,19 @@ def test_index_covers_the_paper_s_eleven_figures_with_labels_that_exist():
     assert {label for row in rows for label in row["here"]} <= labels()
 
 
-def test_front_page_leads_to_every_chapter():
-    front, *chapter_pages = chapters.pages()
-    numbered = set(_chapter_numbers())
-    led_to = re.findall(r"^\{doc\}`(\w+)`$", front.read_text("utf-8"), re.MULTILINE)
-    assert [p.stem for p in chapter_pages if p.stem in numbered and p.stem not in led_to] == []
+def test_front_page_lists_every_chapter_with_its_question():
+    assert "```{chapter-list}" in chapters.pages()[0].read_text("utf-8")
+    listed = re.findall(r"^\{doc\}`(\w+)`\n: .+\?$", contents.listing(), re.MULTILINE)
+    assert listed == list(_chapter_numbers())
+
+
+def test_chapter_that_asks_nothing_is_named(tmp_path):
+    path = tmp_path / "mute.md"
+    path.write_text("# Mute\n\n**The question.** How? And why\nnot? We shall see.\n\nText\n")
+    assert contents.question(path) == "How? And why not?"
+    path.write_text("# Mute\n\nWhy not?\n")
+    with pytest.raises(chapters.ChapterError, match="mute.md has no paragraph"):
+        contents.question(path)
 
 
 DRAWING = """---
