@@ -36,7 +36,7 @@ test: $(READY) ## run the chapters as for the book, then all tests
 	$(BIN)/python -m pytest
 
 test-site: $(READY) ## the built site (make book) in a headless browser; needs chromium and node
-	$(BIN)/python -m pytest tests/site
+	$(BIN)/python -m pytest tests/site tests/test_explorer.py -k "not small_page"
 
 golden: chapters ## renew the reference outputs of the chapters' checked cells
 	PYTHONPATH=book $(BIN)/python tests/notebooks.py

@@ -11,6 +11,7 @@ import re
 from pybtex.richtext import Text
 
 from chapters import ChapterError
+from contents import listing
 from labels import EQUATION, Directive, Labels, authors, blocks, hash_of
 
 ROLE = re.compile(r"\{([\w:.+-]+)\}(`+)([^`]+?)\2", re.DOTALL)
@@ -43,6 +44,8 @@ def _render(block: Directive, labels: Labels, page: str) -> str:
     number = labels.numbers.get((page, hash_of(block)), "")
     if name in ONLY_ON_THE_SITE:
         return ""
+    if name == "chapter-list":
+        return plain(listing(), labels, page)
     if name == "math":
         equation = f"$$\n{body.strip()}\n$$" + (f" ({block.label})" if block.label else "")
         return _prose(equation, labels)

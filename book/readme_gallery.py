@@ -1,10 +1,12 @@
-"""The README's gallery: ``make gallery`` writes it from the executed chapters.
+"""The README's gallery and badges: ``make gallery`` writes them, from the executed chapters.
 
     python book/readme_gallery.py
 
-The rows of gallery.yml that say ``readme: true`` become small pictures in ``gallery/`` and a table
-between two markers of README.md, each with its sentence. Like the notebooks, both are committed
-and never edited.
+The rows of gallery.yml that say ``readme: true`` become small pictures in ``book/gallery/`` and a
+table between two markers of README.md, each with its sentence. Between two others stand the
+badges: those of the workflows by relative addresses, which GitHub resolves in any fork, and that of
+Colab once the repository's address is known. Like the notebooks, all this is committed and
+never edited.
 """
 
 import io
@@ -16,10 +18,12 @@ from _ext.figure_lists import Figure, figures
 from PIL import Image
 
 import chapters
+import ipynb
 
 README = chapters.ROOT / "README.md"
-FOLDER = chapters.ROOT / "gallery"
-MARKERS = ("<!-- gallery -->", "<!-- end of gallery -->")
+FOLDER = chapters.ROOT / "book" / "gallery"
+MARKERS = "<!-- {} -->", "<!-- end of {} -->"
+STATIC = "https://img.shields.io/badge"
 WIDTH, COLOURS = 640, 128  # pixels, and of a palette: small files
 LIMIT = 200_000  # bytes in all
 
@@ -45,7 +49,7 @@ def table(known: dict[str, Figure]) -> str:
     """Two pictures a row, as HTML that GitHub shows."""
     cells = [
         f'<td width="50%" valign="top"><a href="book/{known[row["figure"]].page}.md">'
-        f'<img src="gallery/{row["figure"]}.png" alt="{known[row["figure"]].alt}"></a><br>'
+        f'<img src="book/gallery/{row["figure"]}.png" alt="{known[row["figure"]].alt}"></a><br>'
         f"{row['sentence']}</td>"
         for row in rows()
     ]
@@ -54,8 +58,31 @@ def table(known: dict[str, Figure]) -> str:
     return "<table>\n" + "\n".join(lines) + "\n</table>"
 
 
+def badges(address: str) -> str:
+    """A line of badges, each a link; what needs the repository's address only where it is known."""
+    found = [
+        f"[![{title}](../../actions/workflows/{name}.yml/badge.svg)]"
+        f"(../../actions/workflows/{name}.yml)"
+        for name, title in (("check", "lint and tests"), ("book", "book"), ("weekly", "Colab"))
+    ]
+    found.append(f"[![Python 3.11 to 3.13]({STATIC}/python-3.11_to_3.13-0173b2)](pyproject.toml)")
+    found.append(f"[![MIT licence]({STATIC}/licence-MIT-0173b2)](LICENSE)")
+    if address.startswith(ipynb.GITHUB):
+        branch = ipynb.configured().get("branch", "main")
+        page = f"{ipynb.COLAB}/{address.removeprefix(ipynb.GITHUB)}/blob/{branch}/book/intro.ipynb"
+        picture = f"{ipynb.COLAB.removesuffix('/github')}/assets/colab-badge.svg"
+        found.append(f"[![Open in Colab]({picture})]({page})")
+    return "\n".join(found)
+
+
+def between(name: str) -> re.Pattern:
+    """What stands between two markers of the README, as the group 1."""
+    start, end = (re.escape(marker.format(name)) for marker in MARKERS)
+    return re.compile(f"(?<={start}\n)(.*?)(?=\n{end})", re.DOTALL)
+
+
 def write():
-    """Write pictures and table; ``ChapterError`` if a figure's chapter has not been run."""
+    """Write pictures, table and badges; ``ChapterError`` if a figure's chapter has not been run."""
     known = figures()
     if missing := [row["figure"] for row in rows() if row["figure"] not in known]:
         raise chapters.ChapterError(f"not drawn as their chapters stand: {', '.join(missing)}")
@@ -67,10 +94,10 @@ def write():
         old.unlink()
     for name, content in pictures.items():
         (FOLDER / name).write_bytes(content)
-    start, end = MARKERS
     text = README.read_text("utf-8")
-    between = re.compile(f"{re.escape(start)}.*{re.escape(end)}", re.DOTALL)
-    README.write_text(between.sub(lambda _: f"{start}\n{table(known)}\n{end}", text), "utf-8")
+    for name, content in (("gallery", table(known)), ("badges", badges(ipynb.address()))):
+        text = between(name).sub(lambda _, content=content: content, text)
+    README.write_text(text, "utf-8")
     print(f"{len(pictures)} pictures, {size / 1000:.0f} kB in all")
 
 

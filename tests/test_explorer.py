@@ -1,11 +1,11 @@
 """The live explorer in a real browser: what it loads, draws, says and how fast.
 
 The page is driven by tests/explorer.mjs, on a small page and, where it has been built, on the
-site's own. The limits of time are those of an idle machine with two cores. On a busy one the
-clock measures the others' work, so the browser's own processor time may show it instead: all
-its processes' together, which the clock would hardly exceed on an idle machine. Sharing a core
-makes that time longer, too: the environment variable SCOREREP_PATIENCE (default 2) multiplies
-the limits.
+site's own; `make test-site` looks at that one only. The limits of time are those of an idle
+machine with two cores. On a busy one the clock measures the others' work, so the browser's own
+processor time may show it instead: all its processes' together, which the clock would hardly
+exceed on an idle machine. Sharing a core makes that time longer, too: the environment variable
+SCOREREP_PATIENCE (default 2) multiplies the limits.
 """
 
 import functools
@@ -52,7 +52,8 @@ PAGE = """<!doctype html>
 @pytest.fixture(scope="module")
 def browser() -> tuple[Path, str]:
     """The folder of npm's modules and the browser; a reason is printed where one is missing."""
-    chromium = next(filter(None, map(shutil.which, BROWSERS)), None)
+    names = filter(None, (os.environ.get("CHROMIUM"), *BROWSERS))
+    chromium = next(filter(None, map(shutil.which, names)), None)
     if chromium is None:
         pytest.skip("no chromium on this machine")
     if shutil.which("node") is None:
@@ -81,11 +82,11 @@ def cases(model) -> list[dict]:
     ]
 
 
-@pytest.fixture(scope="module", params=["small page", "built site"])
+@pytest.fixture(scope="module", params=["small_page", "built_site"])
 def report(request, browser, cases, tmp_path_factory) -> dict:
     """What tests/explorer.mjs saw on the page."""
     folder = tmp_path_factory.mktemp("explorer")
-    if request.param == "built site":
+    if request.param == "built_site":
         page = "book/explorer.html"
         if not (BUILT / page).exists() or not is_current(BUILT / "_static"):
             pytest.skip("the book is not built from the present sources: make book")
@@ -117,13 +118,14 @@ def report(request, browser, cases, tmp_path_factory) -> dict:
         done = subprocess.run(command, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr[-3000:]
     seen = json.loads(done.stdout)
-    print(
-        f"{request.param}: first picture {seen['first_seconds']:.2f} s (processor "
-        f"{seen['first_processor_seconds']:.2f} s), further ones "
-        f"{statistics.median(seen['milliseconds']):.0f} ms (processor "
-        f"{seen['processor_milliseconds']:.0f} ms) at {seen['evaluations']} evaluations, "
-        f"{seen['bytes'] / 1e6:.2f} MB"
-    )
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print(
+            f"\nexplorer, {request.param}: first picture {seen['first_seconds']:.2f} s (processor "
+            f"{seen['first_processor_seconds']:.2f} s), further ones "
+            f"{statistics.median(seen['milliseconds']):.0f} ms (processor "
+            f"{seen['processor_milliseconds']:.0f} ms) at {seen['evaluations']} evaluations, "
+            f"{seen['bytes'] / 1e6:.2f} MB"
+        )
     return seen
 
 

@@ -1,19 +1,28 @@
 """What the site is made of is complete: modules, figures, pages."""
 
 import re
+import tomllib
 
+import pytest
 import yaml
+from _ext import api, figure_lists
 
 import chapters
+import contents
+import ipynb
 import readme_gallery
+from labels import _chapter_numbers
+from scorerep.model import ScoreModel
+from scorerep.network import UNet
 
-BOOK = chapters.ROOT / "book"
+ROOT = chapters.ROOT
+BOOK = ROOT / "book"
 
 
 def test_every_module_has_its_place_in_the_api_pages():
     modules = {
         file.stem
-        for file in (chapters.ROOT / "scorerep").glob("*.py")
+        for file in (ROOT / "scorerep").glob("*.py")
         if not file.stem.startswith("__") and file.stem != "types"
     }
     pages = [path for path in chapters.pages() if path.stem.startswith("api")]
@@ -28,10 +37,19 @@ def test_every_module_has_its_place_in_the_api_pages():
 
 
 def test_array_types_are_all_in_their_table():
-    source = (chapters.ROOT / "scorerep" / "types.py").read_text("utf-8")
+    source = (ROOT / "scorerep" / "types.py").read_text("utf-8")
     names = re.findall(r"^(\w+) = ", source, re.MULTILINE)
     table = (BOOK / "api.md").read_text("utf-8")
     assert [name for name in names if f"| {name} |" not in table] == []
+
+
+def test_api_pages_repeat_no_words_of_a_base_class():
+    lines = ["Define the computation performed at every call."]
+    api.from_plain_text(None, "method", "", UNet.forward, None, lines)
+    assert not any(lines)
+    lines = ["The score."]
+    api.from_plain_text(None, "method", "", ScoreModel.score, None, lines)
+    assert "The score." in lines
 
 
 def labels() -> set[str]:
@@ -47,6 +65,72 @@ def test_index_covers_the_paper_s_eleven_figures_with_labels_that_exist():
     assert {label for row in rows for label in row["here"]} <= labels()
 
 
+def test_front_page_lists_every_chapter_with_its_question():
+    assert "```{chapter-list}" in chapters.pages()[0].read_text("utf-8")
+    listed = re.findall(r"^\{doc\}`(\w+)`\n: .+\?$", contents.listing(), re.MULTILINE)
+    assert listed == list(_chapter_numbers())
+
+
+def test_chapter_that_asks_nothing_is_named(tmp_path):
+    path = tmp_path / "mute.md"
+    path.write_text("# Mute\n\n**The question.** How? And why\nnot? We shall see.\n\nText\n")
+    assert contents.question(path) == "How? And why not?"
+    path.write_text("# Mute\n\nWhy not?\n")
+    with pytest.raises(chapters.ChapterError, match="mute.md has no paragraph"):
+        contents.question(path)
+
+
+DRAWING = """---
+jupytext: {text_representation: {extension: .md, format_name: myst}}
+kernelspec: {display_name: Python 3, name: python3}
+---
+# A draft
+
+```{code-cell} ipython3
+---
+mystnb:
+  figure:
+    name: fig-draft
+    caption: A picture.
+  image:
+    alt: A line
+      that rises.
+---
+import matplotlib.pyplot as plt
+
+plt.plot([1, 2])
+plt.show()
+```
+"""
+
+
+def test_figure_appears_once_its_chapter_is_in_the_contents(tmp_path, monkeypatch):
+    files = {
+        "_config.yml": "parse: {myst_enable_extensions: []}\n",
+        "_toc.yml": "format: jb-book\nroot: book/front\n",
+        "requirements.txt": "",
+        "book/front.md": "# Front\n",
+        "book/draft.md": DRAWING,
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(chapters, "ROOT", tmp_path)
+    row = {"paper": 4, "shows": "A line", "here": ["fig-draft"], "differs": "nothing"}
+    assert figure_lists.figures() == {}
+    assert "| in preparation |" in figure_lists.index([row], {})
+
+    (tmp_path / "_toc.yml").write_text(files["_toc.yml"] + "chapters: [{file: book/draft}]\n")
+    assert figure_lists.figures() == {}  # not run yet
+    chapters.run(tmp_path / "book" / "draft.md")
+    known = figure_lists.figures()
+    assert known["fig-draft"].page == "draft" and known["fig-draft"].alt == "A line that rises."
+    assert known["fig-draft"].png.startswith(b"\x89PNG")
+    assert "| {numref}`fig-draft` |" in figure_lists.index([row], known)
+    row["here"].append("fig-other")
+    assert "| in preparation |" in figure_lists.index([row], known)
+
+
 def test_gallery_shows_figures_that_exist():
     rows = yaml.safe_load((BOOK / "gallery.yml").read_text("utf-8"))
     assert {row["figure"] for row in rows} <= labels()
@@ -54,13 +138,37 @@ def test_gallery_shows_figures_that_exist():
 
 
 def test_readme_has_the_gallery_that_the_command_writes():
-    text = readme_gallery.README.read_text("utf-8")
-    shown = text.split(readme_gallery.MARKERS[0])[1].split(readme_gallery.MARKERS[1])[0]
+    (shown,) = readme_gallery.between("gallery").findall(readme_gallery.README.read_text("utf-8"))
     rows = readme_gallery.rows()
     files = {f"{row['figure']}.png" for row in rows}
-    assert set(re.findall(r'src="gallery/([^"]+)"', shown)) == files
+    assert set(re.findall(r'src="book/gallery/([^"]+)"', shown)) == files
     assert {file.name for file in readme_gallery.FOLDER.iterdir()} == files
     assert [row["figure"] for row in rows if row["sentence"] not in shown] == []
     assert sum(f.stat().st_size for f in readme_gallery.FOLDER.iterdir()) <= readme_gallery.LIMIT
-    linked = re.findall(r'href="([^"]+)"', shown)
-    assert linked and all((chapters.ROOT / file).exists() for file in linked)
+    linked = re.findall(r'(?:href|src)="([^"]+)"', shown)
+    assert linked and all((ROOT / file).exists() for file in linked)
+
+
+def test_readme_has_the_badges_of_the_address_that_the_notebooks_have():
+    (shown,) = readme_gallery.between("badges").findall(readme_gallery.README.read_text("utf-8"))
+    assert shown == readme_gallery.badges(ipynb.address()), "make gallery"
+
+
+@pytest.mark.parametrize(
+    ("address", "colab"),
+    [("", False), ("https://gitlab.com/o/n", False), ("https://github.com/o/n", True)],
+)
+def test_badges_lead_to_what_is_there_and_to_colab_only_with_an_address(address, colab):
+    text = readme_gallery.badges(address)
+    links = re.findall(r"\[!\[([^]]+)\]\(\S+?\)\]\((\S+?)\)", text)
+    assert len(links) == len(text.splitlines()) == 5 + colab
+    for _, link in links[:5]:  # as GitHub resolves them, from the page of README.md
+        assert (ROOT / link.replace("../../actions", ".github")).exists()
+    python = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+    assert python == ">=3.11" and "Python 3.11 to 3.13" in text
+    assert ("/github/o/n/blob/main/book/intro.ipynb" in text) == colab
+
+
+def test_readme_cites_the_paper_as_the_bibliography_does():
+    (shown,) = re.findall(r"```bibtex\n(.*?\n)```", readme_gallery.README.read_text("utf-8"), re.S)
+    assert shown in (BOOK / "references.bib").read_text("utf-8")

@@ -76,6 +76,8 @@ def from_plain_text(app, what, name, obj, options, lines):
     """
     if lines and lines[0].startswith("Alias for field number"):
         lines[:] = []  # a named tuple's own words
+    if inspect.isfunction(obj) and not obj.__doc__:
+        lines[:] = []  # words of a base class of torch
     written = []
     for paragraph in re.split(r"\n\s*\n", "\n".join(lines)):
         if paragraph.startswith("    "):

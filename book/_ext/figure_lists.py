@@ -1,8 +1,9 @@
-"""The gallery of the front page, and the index of the paper's figures.
+"""The gallery of the front page and its list of chapters, and the index of the paper's figures.
 
-``gallery`` shows pictures of the executed chapters, so it is always in step with them;
-``paper-figures`` is a table. Both read a YAML file beside the chapters (gallery.yml,
-paper_figures.yml) and know only figures of chapters that are in the table of contents.
+``chapter-list`` is made from the chapters (book/contents.py). ``gallery`` shows pictures of the
+executed chapters, so it is always in step with them; ``paper-figures`` is a table. These two read
+a YAML file beside the chapters (gallery.yml, paper_figures.yml) and know only figures of chapters
+that are in the table of contents.
 """
 
 import base64
@@ -14,6 +15,7 @@ from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
 
 import chapters
+import contents
 
 BOOK = chapters.ROOT / "book"
 PICTURES = chapters.ROOT / "_build" / "gallery"
@@ -45,8 +47,8 @@ def figures() -> dict[str, Figure]:
     return found
 
 
-class FigureDirective(SphinxDirective):
-    """What both have in common: a data file, and text that is parsed as part of the page."""
+class ListDirective(SphinxDirective):
+    """What all have in common: a data file, and text that is parsed as part of the page."""
 
     file: str
 
@@ -60,7 +62,14 @@ class FigureDirective(SphinxDirective):
         return holder.children
 
 
-class Gallery(FigureDirective):
+class ChapterList(ListDirective):
+    file = "contents.py"
+
+    def run(self):
+        return self.parsed(contents.listing())
+
+
+class Gallery(ListDirective):
     file = "gallery.yml"
 
     def run(self):
@@ -79,21 +88,26 @@ class Gallery(FigureDirective):
         return [box]
 
 
-class PaperFigures(FigureDirective):
+def index(rows: list[dict], known: dict[str, Figure]) -> str:
+    """The index of the paper's figures as a Markdown table, for figures that are ``known``."""
+    lines = ["| paper | what it shows | here | what differs |", "| --- | --- | --- | --- |"]
+    for row in rows:
+        here = [f"{{numref}}`{label}`" for label in row["here"] if label in known]
+        done = len(here) == len(row["here"])
+        where = ", ".join(here) if done else "in preparation"
+        lines.append(f"| {row['paper']} | {row['shows']} | {where} | {row['differs']} |")
+    return "\n".join(lines)
+
+
+class PaperFigures(ListDirective):
     file = "paper_figures.yml"
 
     def run(self):
-        known = figures()
-        lines = ["| paper | what it shows | here | what differs |", "| --- | --- | --- | --- |"]
-        for row in self.rows():
-            here = [f"{{numref}}`{label}`" for label in row["here"] if label in known]
-            done = len(here) == len(row["here"])
-            where = ", ".join(here) if done else "in preparation"
-            lines.append(f"| {row['paper']} | {row['shows']} | {where} | {row['differs']} |")
-        return self.parsed("\n".join(lines))
+        return self.parsed(index(self.rows(), figures()))
 
 
 def setup(app):
+    app.add_directive("chapter-list", ChapterList)
     app.add_directive("gallery", Gallery)
     app.add_directive("paper-figures", PaperFigures)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

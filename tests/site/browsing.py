@@ -17,7 +17,6 @@ HERE = Path(__file__).parent
 MODULES = HERE.parents[1] / "_build" / "site-tests"
 WIDTHS = (390, 1280)  # pixels: a phone, a laptop
 THEMES = ("light", "dark")
-PROBLEMS = ("accessibility", "overflow", "requests", "foreign", "scripts", "pictures")
 
 
 class MissingTool(Exception):

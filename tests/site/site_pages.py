@@ -1,5 +1,6 @@
 """What can be checked of a built site without a browser: links, pictures' words, spelling."""
 
+import os
 import re
 import subprocess
 import sys
@@ -10,6 +11,9 @@ from urllib.parse import unquote, urlsplit
 from bs4 import BeautifulSoup
 
 ROOT = Path(__file__).resolve().parents[2]
+SITE = Path(
+    os.environ.get("SCOREREP_SITE", ROOT / "_build" / "html")
+)  # tests of tests have another
 FILE_NAME = re.compile(r"\S*\.(png|svg|jpe?g|gif|webp)|[\w./-]*/[\w./-]*|(image|figure|picture)?")
 REFERENCES = {"a": "href", "link": "href", "img": "src", "script": "src", "source": "srcset"}
 

@@ -8,7 +8,7 @@ import pytest
 import browsing
 import site_pages
 
-SITE = site_pages.ROOT / "_build" / "html"
+SITE = site_pages.SITE
 pytestmark = pytest.mark.timeout(300)
 
 

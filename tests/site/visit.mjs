@@ -53,6 +53,15 @@ function overflowing() {
   return [...new Set(found)].slice(0, 5);
 }
 
+/** Controls that a reader sees and the Tab key passes over. */
+function unreachable() {
+  const controls = "a[href], button, input, select, textarea, summary, [role=button], [role=slider]";
+  return [...document.querySelectorAll(controls)]
+    .filter((e) => e.tabIndex < 0 && !e.disabled && e.getBoundingClientRect().width > 1 &&
+      e.checkVisibility({ visibilityProperty: true, opacityProperty: true }))
+    .map((e) => e.outerHTML.slice(0, 120));
+}
+
 /** Violations as sentences, and the entries of the allow-list that were needed. */
 async function violations([levels, allowed]) {
   const result = await axe.run(document, { runOnly: levels, resultTypes: ["violations"] });
@@ -97,12 +106,13 @@ async function visit(browser, name, width) {
       const pictures = await page.evaluate(() => [...document.images]
         .filter((image) => image.naturalWidth === 0).map((image) => image.getAttribute("src") ?? ""));
       const overflow = await page.evaluate(overflowing);
+      const keyboard = await page.evaluate(unreachable);
       const rules = theme === job.themes[0] ? LEVELS : ["color-contrast"];
       const { found, used } = await page.evaluate(violations, [rules, job.allowed]);
       if (job.shots) await page.screenshot({
         path: `${job.shots}/${name.replaceAll("/", "_")}-${width}-${theme}.png`, fullPage: true });
       console.log(JSON.stringify({ page: name, width, theme, used, problems: {
-        accessibility: found, overflow, requests, foreign, scripts, pictures } }));
+        accessibility: found, overflow, keyboard, requests, foreign, scripts, pictures } }));
     }
   } catch (error) {
     throw new Error(`${name} at ${width} px: ${error.message}`);
