@@ -41,7 +41,8 @@ ATTRIBUTES = {"stroke_width": stroke_width, "brightness": brightness}
 SIZES = (1_000, 6_000, 0)  # images; 0 for all
 CELLS, CELL_IMAGES = 10, 6_000
 TIMES = np.r_[0.2, 0.3, 0.4, np.arange(0.45, 0.951, 0.02), 1.0]
-MODEL_TIMES = np.arange(0.1, 1.001, 0.05)
+MODEL_TIMES = np.linspace(0.1, 1, 19)
+LAW_TIMES = MODEL_TIMES[8:]  # below, 60,000 images are told apart and every network loses
 WITHOUT_CODE = "fig10"
 KEY = ["data", "labels", "code", "size", "seed"]
 
@@ -132,8 +133,10 @@ class Job:
 
     def _of_model(self, generator: torch.Generator):
         model, experiment = ScoreModel.from_pretrained(self.folder), load_experiment(self.folder)
-        times = [experiment.single_t] if experiment.times == "single_t" else MODEL_TIMES
         held_out = self.labels == "held out"
+        times = MODEL_TIMES if held_out else LAW_TIMES
+        if experiment.times == "single_t":
+            times = [experiment.single_t]
         law = EmpiricalLaw(load(self.data, "test" if held_out else "train").images)
         without = None
         if held_out:
@@ -154,6 +157,7 @@ def jobs(arguments: Arguments) -> list[Job]:
     draws, seed = arguments.draws, arguments.seed
     common = {"draws": draws, "seed": seed}
     exact = {"draws": 2 * draws, "seed": seed}
+    half = {"draws": draws // 2, "seed": seed}
     found = [
         *(Job("mnist", "class", size=n, **exact) for n in SIZES),
         *(Job("mnist", "shuffled", size=n, **exact) for n in SIZES),
@@ -164,12 +168,11 @@ def jobs(arguments: Arguments) -> list[Job]:
     of = {name: data_set(folder) for name, folder in models.items()}
     for name, folder in models.items():
         if of[name] == "mnist" and (latent(folder) or name == WITHOUT_CODE):
-            case = {"code": name, "folder": folder, **common}
             if latent(folder):
-                found.append(Job("mnist", "cells", size=CELL_IMAGES, **case))
-            found.append(Job("mnist", "law", **case))
+                found.append(Job("mnist", "cells", name, CELL_IMAGES, folder=folder, **common))
+            found.append(Job("mnist", "law", name, folder=folder, **half))
             if latent(folder) and (folder.parent / WITHOUT_CODE).exists():
-                found.append(Job("mnist", "held out", **case))
+                found.append(Job("mnist", "held out", name, folder=folder, **common))
     base = {"size": CELL_IMAGES, **common}
     found.append(Job("mnist", "cells", "PCA", **base))
     if "fig2ab" in models:
