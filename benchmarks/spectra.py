@@ -36,14 +36,17 @@ from scorerep.runs import THREE_CLASSES
 from scorerep.sde import VESDE
 from scorerep.sweep import write_table
 
-SETS = {"mnist": ("mnist", None), "cifar-three": ("cifar10", THREE_CLASSES)}
+SETS = {
+    "mnist": ("mnist", None),
+    "cifar-three": ("cifar10", THREE_CLASSES),
+    "cifar": ("cifar10", None),
+}
 ATTRIBUTES = {"stroke_width": stroke_width, "brightness": brightness}
 SIZES = (1_000, 6_000, 0)  # images; 0 for all
 CELLS, CELL_IMAGES = 10, 6_000
 TIMES = np.r_[0.2, 0.3, 0.4, np.arange(0.45, 0.951, 0.02), 1.0]
 MODEL_TIMES = np.linspace(0.1, 1, 19)
 LAW_TIMES = MODEL_TIMES[8:]  # below, 60,000 images are told apart and every network loses
-WITHOUT_CODE = "fig10"
 KEY = ["data", "labels", "code", "size", "seed"]
 
 
@@ -58,7 +61,7 @@ class Arguments:
     seed: int = 0
     """Of the draws, the subsets and the shuffling."""
     checkpoints: tuple[Path, ...] = ()
-    """Folders of trained models; those in ./checkpoints if empty."""
+    """Folders of trained models, e.g. of a sweep's single t; those in ./checkpoints if empty."""
     out: Path = Path("results")
     """Folder of the two tables."""
     names: bool = False
@@ -140,7 +143,7 @@ class Job:
         law = EmpiricalLaw(load(self.data, "test" if held_out else "train").images)
         without = None
         if held_out:
-            without = ScoreModel.from_pretrained(self.folder.parent / WITHOUT_CODE)
+            without = ScoreModel.from_pretrained(without_code(self.data))
         code = None if model.config.latent else lambda x_0, y: None
         return code_spectrum(
             model, law, model.sde, times, self.draws, generator, code, without
@@ -165,41 +168,49 @@ def jobs(arguments: Arguments) -> list[Job]:
         Job("mnist", "stroke_width", **common),
     ]
     models = {folder.name: folder for folder in checkpoints(arguments)}
-    of = {name: data_set(folder) for name, folder in models.items()}
     for name, folder in models.items():
-        if of[name] == "mnist" and (latent(folder) or name == WITHOUT_CODE):
-            if latent(folder):
-                found.append(Job("mnist", "cells", name, CELL_IMAGES, folder=folder, **common))
-            found.append(Job("mnist", "law", name, folder=folder, **half))
-            if latent(folder) and (folder.parent / WITHOUT_CODE).exists():
-                found.append(Job("mnist", "held out", name, folder=folder, **common))
-    base = {"size": CELL_IMAGES, **common}
-    found.append(Job("mnist", "cells", "PCA", **base))
-    if "fig2ab" in models:
-        found.append(Job("mnist", "cells", "untrained", folder=models["fig2ab"], **base))
+        data, has_code = data_set(folder), load_experiment(folder).model.latent > 0
+        if has_code:
+            found.append(Job(data, "cells", name, CELL_IMAGES, folder=folder, **common))
+        found.append(Job(data, "law", name, folder=folder, **half))
+        if has_code and without_code(data):
+            found.append(Job(data, "held out", name, folder=folder, **common))
+    found.append(Job("mnist", "cells", "PCA", CELL_IMAGES, **common))
+    untrained = {"folder": Path("checkpoints/fig2ab"), **common}
+    found.append(Job("mnist", "cells", "untrained", CELL_IMAGES, **untrained))
     found += [Job("cifar-three", labels, **common) for labels in ("class", "brightness")]
     return found
 
 
 def checkpoints(arguments: Arguments) -> list[Path]:
-    """Folders with a card that names an experiment; the others are left out unless asked for."""
+    """Folders of models of these data sets; others are left out, or an error when asked for."""
     folders = []
     for folder in arguments.checkpoints or sorted(Path("checkpoints").iterdir()):
         try:
-            load_experiment(folder)
+            data_set(folder)
             folders.append(folder)
-        except (CheckpointError, KeyError):
+        except (CheckpointError, KeyError, ValueError):
             if arguments.checkpoints:
                 raise
     return folders
 
 
 def data_set(folder: Path) -> str:
-    return load_experiment(folder).data
+    """The name in ``SETS`` of the data that the model in ``folder`` was trained on."""
+    experiment = load_experiment(folder)
+    of = (experiment.data, tuple(experiment.classes) or None)
+    for name, known in SETS.items():
+        if known == of:
+            return name
+    raise ValueError(f"{folder} is of {of}, which is none of the data sets of this table")
 
 
-def latent(folder: Path) -> int:
-    return load_experiment(folder).model.latent
+def without_code(data: str) -> Path | None:
+    """A model of the same data without a code."""
+    for folder in sorted(Path("checkpoints").glob("fig10*")):
+        if data_set(folder) == data:
+            return folder
+    return None
 
 
 def done(job: Job, folder: Path) -> bool:
