@@ -224,7 +224,8 @@ def done(job: Job, folder: Path) -> bool:
 
 
 def read(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path, keep_default_na=False, na_values={"entropy": [""]})
+    numbers = dict.fromkeys(("entropy", "seconds", "peak_mb"), [""])
+    return pd.read_csv(path, keep_default_na=False, na_values=numbers)
 
 
 def save(rows: pd.DataFrame, path: Path):

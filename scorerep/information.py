@@ -55,7 +55,7 @@ class Spectrum:
 
     def per_log_snr(self, sde: LinearSDE) -> "Spectrum":
         """The same in nats per unit of log(α²/τ²), whose slope in t is −g²/τ²; t is kept."""
-        t = torch.as_tensor(self.t)
+        t = torch.tensor(self.t)
         factor = (need_linear(sde).tau(t) ** 2 / sde.g2(t)).numpy()
         return Spectrum(self.t, factor * self.value, factor * self.standard_error)
 
