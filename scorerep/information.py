@@ -54,7 +54,10 @@ class Spectrum:
         return float(np.clip(-b / (2 * a), self.t[k - 1], self.t[k + 1])) if a < 0 else self.t[k]
 
     def per_log_snr(self, sde: LinearSDE) -> "Spectrum":
-        """The same in nats per unit of log(α²/τ²), whose slope in t is −g²/τ²; t is kept."""
+        """The same in nats per unit of log(α²/τ²), whose slope in t is −g²/τ².
+
+        t is kept, so that ``integral`` is for spectra per unit of t only.
+        """
         t = torch.tensor(self.t)
         factor = (need_linear(sde).tau(t) ** 2 / sde.g2(t)).numpy()
         return Spectrum(self.t, factor * self.value, factor * self.standard_error)
