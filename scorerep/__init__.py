@@ -4,7 +4,7 @@ Data flow one way through the modules; each can be read alone.
 
     types             the shape contract
     data, images      digits, MNIST, CIFAR-10, as bytes in memory
-    sde               the variance-exploding SDE and its perturbation kernel (Eqs. 1, 2)
+    sde               linear SDEs and the variance-exploding one of the paper (Eqs. 1, 2)
     mixture           exact worlds: Gaussian mixtures with labels,
     linear_gaussian       Gaussian data and linear codes,
     empirical             the law that puts weight 1/N on each image of a data set
@@ -20,6 +20,7 @@ Data flow one way through the modules; each can be read alone.
     likelihood        log-likelihood by the probability flow
     evaluation        scores of codes; attributes: stroke width and the like
     information       what is known at which noise level, in nats
+    vp                variance-preserving SDEs, in the same interface
     conditioning      samples of codes: what a code does for denoising, and what it leaves open
     quality           how good samples of digits are
     claims            the paper's claims, and what the result tables say of them

@@ -1,8 +1,8 @@
 """log p_0(x_0) by the probability flow (Song et al., 2021, Section 4.3 and Eq. 39).
 
-Along dx/dt = −½ g² s the log-density changes by minus the drift's divergence, so
+Along dx/dt = f x − ½ g² s (f = 0 for VE) the log-density changes by minus the drift's divergence,
 
-    log p_0(x_0) = log p_1(x_1) + ∫_0^1 div(−½ g² s)(x_t, t) dt
+    log p_0(x_0) = log p_1(x_1) + ∫_0^1 div(f x − ½ g² s)(x_t, t) dt
 
 where x_t is the flow started at x_0 and p_1 is the prior N(0, τ²(1) I).
 """
@@ -12,13 +12,13 @@ from torch import Tensor
 from torchdiffeq import odeint
 
 from scorerep.sampling import Score
-from scorerep.sde import T_MIN, VESDE
+from scorerep.sde import T_MIN, LinearSDE
 from scorerep.types import Data, Times
 
 
 def log_likelihood(
     score: Score,
-    sde: VESDE,
+    sde: LinearSDE,
     x_0: Data,
     probes: int = 0,
     generator: torch.Generator | None = None,
@@ -50,7 +50,7 @@ def log_likelihood(
         now = float(time.clamp(t_min, 1.0))
         with torch.enable_grad():
             x = state[0].detach().requires_grad_(True)
-            drift = sde.probability_flow_drift(score(x, now), now)
+            drift = sde.probability_flow_drift(x, score(x, now), now)
             divergence = _exact(drift, x) if signs is None else _hutchinson(drift, x, signs)
         return drift.detach(), divergence.detach()
 

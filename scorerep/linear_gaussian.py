@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
 from scorerep.objective import denoising_score_matching, root_weight
-from scorerep.sde import T_MIN, VESDE
+from scorerep.sde import T_MIN, VESDE, LinearSDE, need_ve
 from scorerep.times import SingleTime, TimeDistribution
 from scorerep.types import Codes, Level, Points, Scalar, Times
 
@@ -101,19 +101,17 @@ class LinearGaussian:
         return at_a - at_b
 
     def objective(
-        self, sde: VESDE, times: TimeDistribution, code: Code | None = None, weighting: str = "tau2"
-    ) -> float:
-        """E_t[λ C(τ | z)] / d, the least of Eq. (8) for this code; λ = τ² or σ² ("sigma2")."""
+        self, sde: LinearSDE, times: TimeDistribution, code: Code | None = None,
+        weighting: str = "tau2",
+    ) -> float:  # fmt: skip
+        """E_t[λ C(t | z)] / d, the least of Eq. (8) for this code; λ = τ² or σ² ("sigma2")."""
         t, probability = _quadrature(times)
-        values = (
-            root_weight(sde, t, weighting).square()
-            * self.constant(sde.tau(t), code)
-            / self.dimension
-        )
-        return float((probability * values).sum())
+        constant = self.constant(sde.level(t), code) / sde.alpha(t).square()  # in x_t, not x_t/α
+        values = root_weight(sde, t, weighting).square() * constant
+        return float((probability * values).sum()) / self.dimension
 
     def optimal_objective(
-        self, sde: VESDE, times: TimeDistribution, latent: int, weighting: str = "tau2"
+        self, sde: LinearSDE, times: TimeDistribution, latent: int, weighting: str = "tau2"
     ) -> float:
         """Minimum of Eq. (8) over linear codes of ``latent`` dimensions and all score models.
 
@@ -189,7 +187,7 @@ class LinearCode(nn.Module):
         super().__init__()
         if not 0 < t <= 1 or not 1 <= latent <= dimension:
             raise ValueError(f"0 < t ≤ 1 and 1 ≤ latent ≤ {dimension} needed, got {t=}, {latent=}")
-        self.sde, self.t, self.tau = sde, t, float(sde.tau(t))
+        self.sde, self.t, self.tau = need_ve(sde, "LinearCode"), t, float(sde.tau(t))
         self.encoder = nn.Linear(dimension, latent, bias=False, dtype=torch.float64)
         nn.init.normal_(self.encoder.weight, std=dimension**-0.5, generator=generator)
         self.of_x_t = nn.Parameter(torch.zeros(dimension, dimension, dtype=torch.float64))

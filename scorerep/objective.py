@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from scorerep.sde import VESDE, expand_as
+from scorerep.sde import LinearSDE, expand_as, need_ve
 from scorerep.times import SingleTime, TimeDistribution, importance
 from scorerep.types import Codes, Data, Labels, Scalar, Times
 
@@ -60,10 +60,10 @@ def denoising_score_matching(
     return (expand_as(level.to(error), error) * error).square().flatten(1).mean(1)
 
 
-def root_weight(sde: VESDE, t: Times, weighting: Literal["tau2", "sigma2"]) -> Times:
-    """√λ(t) in data units: τ(t) for "tau2", the paper's σ(t) for "sigma2"; else ``ValueError``."""
+def root_weight(sde: LinearSDE, t: Times, weighting: Literal["tau2", "sigma2"]) -> Times:
+    """√λ(t): τ(t) for "tau2", the paper's σ(t) for "sigma2" (VE only); else ``ValueError``."""
     _check_weighting(weighting)
-    return sde.tau(t) if weighting == "tau2" else sde.sigma(t)
+    return sde.tau(t) if weighting == "tau2" else need_ve(sde, "weighting='sigma2'").sigma(t)
 
 
 def l1_norm(z: Codes) -> Scalar:

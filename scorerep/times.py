@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from scorerep.sde import T_MIN, VESDE
+from scorerep.sde import T_MIN, VESDE, need_ve
 from scorerep.types import Times
 
 
@@ -39,6 +39,9 @@ class UniformSigma:
     """σ uniform on [σ_min, σ_max]: high noise dominates (Section 3.2.1)."""
 
     sde: VESDE
+
+    def __post_init__(self):
+        need_ve(self.sde, "UniformSigma")
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Times:
         low, high = self.sde.sigma_min, self.sde.sigma_max
@@ -121,7 +124,7 @@ TimeDistribution = UniformTime | UniformSigma | SingleTime | DensityTime
 
 def log_normal_sigma(sde: VESDE, median: float, spread: float) -> DensityTime:
     """log σ normal about log ``median`` with standard deviation ``spread`` (EDM's proposal)."""
-    centre = float(sde.time_of_sigma(median))
+    centre = float(need_ve(sde, "log_normal_sigma").time_of_sigma(median))
     width = spread / sde.log_range
     return DensityTime.from_function(lambda t: torch.exp(-0.5 * ((t - centre) / width) ** 2))
 

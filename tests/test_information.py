@@ -16,8 +16,11 @@ from scorerep.information import (
     label_spectrum,
     trapezoid_weights,
 )
+from scorerep.linear_gaussian import LinearGaussian
 from scorerep.mixture import GaussianMixture, labelled_quartet
+from scorerep.model import ModelConfig, ScoreModel
 from scorerep.sde import VESDE
+from scorerep.vp import VPSDE
 
 SDE = VESDE()
 
@@ -110,7 +113,9 @@ def test_spectrum_arithmetic():
     value, error = spectrum.integral()
     assert value == pytest.approx(0.1 + 0.3) and error == pytest.approx(0.015)
     assert trapezoid_weights(t) == pytest.approx([0.05, 0.15, 0.1])
-    assert spectrum.per_octave(SDE)[1] == pytest.approx(2 * math.log(2) / math.log(5_000))
+    octave = math.log(2) / math.log(5_000)  # of σ; of τ it is a little less near t = 0
+    assert spectrum.per_octave(SDE).value[1] == pytest.approx(2 * octave, rel=0.04)
+    assert spectrum.per_octave(SDE).value[2] == pytest.approx(octave, rel=2e-3)
     assert 0.2 < spectrum.peak() < 0.4
     assert list(spectrum.frame(data="x").columns) == ["t", "value", "standard_error", "data"]
 
@@ -150,6 +155,92 @@ def test_spectrum_of_a_worse_model_is_lower_everywhere():
     assert (found[1] < found[0]).all()
 
 
+def test_spectrum_of_any_code_on_the_law_is_never_above_the_exact_one():
+    # A denoiser that is told another class than the item's: worse than knowing nothing.
+    law, times = labelled_quartet(), grid(0.35, 0.55, 5)
+    wrong = code_spectrum(
+        Exact(law), law, SDE, times, 2_000, torch.Generator().manual_seed(1), lambda x_0, y: 1 - y
+    )
+    exact = label_spectrum(law, SDE, times, 2_000, torch.Generator().manual_seed(2))
+    assert (wrong.value < exact.value).all() and (wrong.value < 0).all()
+
+
+def test_model_without_a_code_takes_the_place_of_the_law_for_held_out_data():
+    # With the exact denoiser as "the model without a code" both ways give the same number.
+    law, times = labelled_quartet(), grid(0.35, 0.55, 5)
+
+    class Without:
+        def denoise(self, x_t, t):
+            return law.posterior_mean(x_t, float(SDE.tau(t)))
+
+    options = {"draws": 500, "code": lambda x_0, y: y}
+    found = [
+        code_spectrum(
+            Exact(law), law, SDE, times, generator=torch.Generator().manual_seed(1),
+            without=without, **options,
+        ).value
+        for without in (None, Without())
+    ]  # fmt: skip
+    assert found[1] == pytest.approx(found[0], rel=1e-9)
+
+
+def test_one_level_is_enough_for_a_model_of_one_level():
+    law = labelled_quartet()
+    one = code_spectrum(
+        Exact(law), law, SDE, [0.45], 200, torch.Generator().manual_seed(1), lambda x_0, y: y
+    )
+    assert one.value.shape == (1,)
+
+
+def test_codes_that_differ_for_every_item_hold_log_n():
+    x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+    names = torch.randperm(40, generator=torch.Generator().manual_seed(1))
+    spectrum = label_spectrum(
+        EmpiricalLaw(x, names), SDE, grid(0.05, 1.0, 50), 300, torch.Generator().manual_seed(2)
+    )
+    value, error = spectrum.integral()
+    assert value == pytest.approx(math.log(40), abs=3 * error + 0.01)
+
+
+def test_standard_errors_are_the_spread_over_seeds():
+    law, times = labelled_quartet(), grid(0.3, 0.6, 8)
+    runs = [
+        label_spectrum(law, SDE, times, 100, torch.Generator().manual_seed(seed)).integral()
+        for seed in range(60)
+    ]
+    values, errors = np.array(runs).T
+    assert values.std(ddof=1) == pytest.approx(errors.mean(), rel=0.3)
+
+
+def test_linear_gaussian_codes_gain_their_information():
+    # ½ ∫ g² [C − C(·|z)] dt = I(z; x_a) − I(z; x_b), both sides in closed form
+    world = LinearGaussian(torch.tensor([[2.0, 0.3], [0.3, 0.5]]).double())
+    code = torch.tensor([[1.0, -2.0]]).double()
+    t = torch.linspace(0.1, 0.9, 4_001, dtype=torch.float64)
+    gap = world.constant(SDE.tau(t)) - world.constant(SDE.tau(t), code)
+    area = float(torch.trapezoid(0.5 * SDE.g2(t) * gap, t))
+    expected = world.information(float(SDE.tau(0.1)), float(SDE.tau(0.9)), code)
+    assert area == pytest.approx(expected, abs=1e-5)
+
+
+def test_memory_is_a_block_of_log_weights_whatever_the_number_of_images(monkeypatch):
+    # The largest array of a spectrum is (queries, items), and queries are cut to keep it bounded.
+    sizes = []
+    moments = EmpiricalLaw._moments
+
+    def watched(self, x, tau2):
+        sizes.append(len(x) * len(self))
+        return moments(self, x, tau2)
+
+    monkeypatch.setattr(EmpiricalLaw, "_moments", watched)
+    monkeypatch.setattr("scorerep.empirical.LOGITS", 2_000)
+    for n in (50, 500, 1_500):
+        x = torch.randn(n, 2, generator=torch.Generator().manual_seed(0))
+        law = EmpiricalLaw(x, torch.arange(n) % 2)
+        label_spectrum(law, SDE, [0.3, 0.5], 40, torch.Generator().manual_seed(0))
+    assert 1_000 < max(sizes) <= 2_000
+
+
 def test_bins_have_equal_counts_and_follow_the_attribute():
     labels = bins_of(np.arange(100)[::-1] ** 2, 5)
     assert labels.bincount().tolist() == [20] * 5
@@ -167,7 +258,28 @@ def test_bad_input_is_named():
         label_spectrum(EmpiricalLaw(torch.randn(5, 2)), SDE, [0.1, 0.4])
     with pytest.raises(ValueError, match="labels of 2 or more classes"):
         label_spectrum(EmpiricalLaw(torch.randn(5, 2), torch.zeros(5).long()), SDE, [0.1, 0.4])
+    with pytest.raises(ValueError, match="draws must be at least 8"):
+        label_spectrum(law, SDE, [0.1, 0.4], draws=4)
+    with pytest.raises(ValueError, match="draws must be at least 2"):
+        code_spectrum(Exact(law), law, SDE, [0.1, 0.4], draws=1)
+    with pytest.raises(ValueError, match="times must be increasing"):
+        code_spectrum(Exact(law), law, SDE, [0.4, 0.1])
     with pytest.raises(ValueError, match="must be finite"):
         bins_of([1.0, math.nan])
     with pytest.raises(ValueError, match="too few distinct values"):
         bins_of([1.0, 1.0, 1.0, 2.0], 4)
+
+
+def test_models_of_other_data_or_of_another_sde_are_refused():
+    law = EmpiricalLaw(torch.zeros(4, 1, 8, 8), torch.tensor([0, 0, 1, 1]))
+    digits, photographs = (
+        ScoreModel(ModelConfig(image_shape=shape, channels=(8, 8), blocks=1, latent=latent))
+        for shape, latent in (((1, 8, 8), 2), ((3, 8, 8), 0))
+    )
+    with pytest.raises(ValueError, match=r"model is of data of shape \(3, 8, 8\)"):
+        code_spectrum(photographs, law, SDE, [0.1, 0.4])
+    with pytest.raises(ValueError, match="without is of data of shape"):
+        code_spectrum(digits, law, SDE, [0.1, 0.4], without=photographs)
+    with pytest.raises(ValueError, match="model was trained with VESDE.*sde is VPSDE"):
+        code_spectrum(digits, law, VPSDE(), [0.1, 0.4])
+    assert code_spectrum(digits, law, SDE, [0.4, 0.6], draws=4).value.shape == (2,)

@@ -60,11 +60,12 @@ def test_g2_is_the_derivative_of_sigma2_and_of_tau2():
 
 
 def test_drifts_are_minus_g2_times_the_score_and_half_of_it():
-    score, t = normal(3, 1, 2, 2), torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
+    score, x = normal(3, 1, 2, 2), normal(3, 1, 2, 2, seed=1)
+    t = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
     g2 = 2 * math.log(5000) * (0.01 * 5000**t) ** 2
-    reverse = SDE.reverse_drift(score, t)
+    reverse = SDE.reverse_drift(x, score, t)
     torch.testing.assert_close(reverse, -g2[:, None, None, None] * score)
-    torch.testing.assert_close(SDE.probability_flow_drift(score, t), reverse / 2)
+    torch.testing.assert_close(SDE.probability_flow_drift(x, score, t), reverse / 2)
 
 
 def test_prior_is_normal_with_the_kernel_variance_at_t_1():
@@ -83,8 +84,8 @@ def test_shape_and_dtype_of_x_are_kept(shape: tuple[int, ...], dtype: torch.dtyp
     for y in (
         SDE.perturb(x, t, x),
         SDE.kernel_score(x, x, t),
-        SDE.reverse_drift(x, t),
-        SDE.probability_flow_drift(x, t),
+        SDE.reverse_drift(x, x, t),
+        SDE.probability_flow_drift(x, x, t),
     ):
         assert y.shape == shape
         assert y.dtype == dtype
@@ -102,10 +103,9 @@ def test_t_outside_0_1_is_an_error_everywhere(t: Level):
     for method in (SDE.sigma, SDE.tau, SDE.g2):
         with pytest.raises(ValueError, match=r"t must lie in \[0, 1\]"):
             method(t)
-    for method in (SDE.reverse_drift, SDE.probability_flow_drift, SDE.perturbation_kernel):
-        with pytest.raises(ValueError, match=r"t must lie in \[0, 1\]"):
-            method(x, t)
-    for method in (SDE.perturb, SDE.kernel_score):
+    with pytest.raises(ValueError, match=r"t must lie in \[0, 1\]"):
+        SDE.perturbation_kernel(x, t)
+    for method in (SDE.perturb, SDE.kernel_score, SDE.reverse_drift, SDE.probability_flow_drift):
         with pytest.raises(ValueError, match=r"t must lie in \[0, 1\]"):
             method(*((x, t, x) if method == SDE.perturb else (x, x, t)))
 
