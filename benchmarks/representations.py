@@ -175,8 +175,8 @@ def row(run: dict, scorer: Scorer, train: ImageData, place: Path) -> dict:
     encoder = getattr(model, "encoder", None)
     sizes = [sum(p.numel() for p in m.parameters()) if m else 0 for m in (encoder, model)]
     return {
-        **run, "iterations": steps, "encoder_parameters": sizes[0], "other_parameters": sizes[1] - sizes[0],
-        **scores(model, scorer),
+        **run, "iterations": steps, "encoder_parameters": sizes[0],
+        "other_parameters": sizes[1] - sizes[0], **scores(model, scorer),
     }  # fmt: skip
 
 
