@@ -143,7 +143,10 @@ def pixel_error(model: nn.Module, codes: torch.Tensor, data: ImageData, batch: i
 def runs(arguments: Arguments) -> list[dict]:
     """Seeds outermost: a table that is stopped early has every learner."""
     return [
-        {"data": data, "latent": latent, "learner": name, "seed": seed, "budget": budget}
+        {
+            "data": data, "latent": latent, "learner": name,
+            "seed": 0 if name == "PCA" else seed, "budget": budget,
+        }
         for seed in arguments.seeds
         for data in arguments.data
         for latent in arguments.latents
@@ -151,7 +154,7 @@ def runs(arguments: Arguments) -> list[dict]:
         # PCA has nothing to draw: one row.
         if name != "PCA" or seed == arguments.seeds[0]
         for budget in [0.0 if name in ("PCA", "untrained") else arguments.seconds]
-    ]
+    ]  # fmt: skip
 
 
 def place_of(run: dict, folder: Path) -> Path:

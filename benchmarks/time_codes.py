@@ -20,6 +20,7 @@ import tyro
 from filelock import FileLock
 
 from scorerep.attributes import attributes
+from scorerep.checkpoint import read_card
 from scorerep.data import load_data
 from scorerep.evaluation import encode_in_batches, linear_probe, linear_r2
 from scorerep.experiments import Experiment
@@ -100,7 +101,7 @@ class Table:
     out: Path = Path("results/time_codes.csv")
     """The table."""
     seed: int = 0
-    """Of the noise."""
+    """Of the noise in noisy inputs; a trained code's row has the seed of its training."""
 
     def run(self):
         splits = [load_data("mnist", split, limit=self.most) for split in ("train", "test")]
@@ -129,11 +130,11 @@ class Probe(Table):
     """Weights that train wrote."""
 
     def groups(self) -> list[dict]:
-        config = self.model().config
+        config, seed = self.model().config, read_card(self.folder)["seed"]
         return [
             {
                 "source": f"time code, {config.network}", "latent": config.latent, "pool": 0,
-                "input": "clean", "t": t, "seed": self.seed,
+                "input": "clean", "t": t, "seed": seed,
             }
             for t in self.times
         ]  # fmt: skip
