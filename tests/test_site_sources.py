@@ -64,3 +64,8 @@ def test_readme_has_the_gallery_that_the_command_writes():
     assert sum(f.stat().st_size for f in readme_gallery.FOLDER.iterdir()) <= readme_gallery.LIMIT
     linked = re.findall(r'href="([^"]+)"', shown)
     assert linked and all((chapters.ROOT / file).exists() for file in linked)
+
+
+def test_no_page_of_the_book_waits_for_its_words():
+    waiting = [path.name for path in chapters.pages() if "@@" in path.read_text("utf-8")]
+    assert waiting == []
