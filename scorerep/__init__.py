@@ -23,6 +23,8 @@ Data flow one way through the modules; each can be read alone.
     vp                variance-preserving SDEs, in the same interface
     conditioning      samples of codes: what a code does for denoising, and what it leaves open
     quality           how good samples of digits are
+    baselines         autoencoders, β-VAE and PCA with the same encoder and interface
+    time_codes        codes that depend on time; features of a network that has no code
     claims            the paper's claims, and what the result tables say of them
     figures           the look of the book's pictures
     experiments       a run is a value; runs: those of the paper's figures, at three budgets

@@ -46,7 +46,7 @@ class Encoder(nn.Module):
             self.down = DownsamplingHalf(image_shape, channels, blocks, attention)
             shrink = 2 ** (len(channels) - 1)
             flat = channels[-1] * (image_shape[1] // shrink) * (image_shape[2] // shrink)
-            hidden = 2 * channels[0]
+            hidden = max(2 * channels[0], latent)  # a large code is not squeezed on its way out
         outputs = 2 * latent if probabilistic else latent
         self.dense = dense_stack(flat, hidden, outputs, layers=3)
 

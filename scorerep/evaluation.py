@@ -102,6 +102,29 @@ def linear_probe(
     return float(probe.fit(*train).score(*test))
 
 
+def few_label_accuracy(
+    train_codes: ArrayLike, train_labels: ArrayLike, test_codes: ArrayLike, test_labels: ArrayLike,
+    count: int = 100, draws: int = 5, seed: int = 0,
+) -> float:  # fmt: skip
+    """``linear_probe`` from ``count`` labels, as many of each class; mean over ``draws`` of them.
+
+    Codes of the same images meet the same draws, which rest on labels and ``seed`` alone."""
+    codes, labels = _pair(train_codes, train_labels)
+    classes, sizes = np.unique(labels, return_counts=True)
+    each, left = divmod(count, len(classes))
+    if draws < 1 or left or not 1 <= each <= sizes.min():
+        raise ValueError(
+            f"count must be a multiple of the {len(classes)} classes, at most {sizes.min()} images "
+            f"each, and draws at least 1, got count={count} and draws={draws}"
+        )
+    accuracies, rng = [], np.random.default_rng(seed)
+    for _ in range(draws):
+        drawn = [rng.choice(np.flatnonzero(labels == c), each, replace=False) for c in classes]
+        chosen = np.concatenate(drawn)
+        accuracies.append(linear_probe(codes[chosen], labels[chosen], test_codes, test_labels))
+    return float(np.mean(accuracies))
+
+
 def linear_r2(
     train_codes: ArrayLike,
     train_attribute: ArrayLike,

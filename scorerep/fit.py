@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from tqdm.auto import tqdm
 
 from scorerep import checkpoint
 from scorerep.experiments import Experiment
 from scorerep.images import ImageData
 from scorerep.model import ScoreModel
+from scorerep.objective import Objective
+from scorerep.optimisation import Optimisation
 from scorerep.training import TrainingState, make_accelerator, training_loop
 
 LOG = logging.getLogger(__name__)
@@ -120,6 +123,45 @@ def fit(
     if model.config.latent and card["losses"] and card["losses"][-1]["code_std"] < COLLAPSED:
         LOG.warning("the code of %s has collapsed: it is the same for all images", experiment.name)
     return state.averaged.eval()
+
+
+def train_for(
+    seconds: float,
+    model: nn.Module,
+    data: ImageData,
+    objective: Objective,
+    optimisation: Optimisation,
+    seed: int = 0,
+    path: Path | None = None,
+    save_every: float = 30.0,
+) -> tuple[nn.Module, int]:
+    """Train for so many processor seconds; the averaged model and the number of steps.
+
+    Seconds of all threads of this process are counted, so that a busy machine does not
+    shorten a run. ``optimisation.iterations`` is a limit as well.
+
+    Args:
+        path: the state is kept there, and a run that was stopped goes on from it.
+        save_every: processor seconds between two saves.
+    """
+    if seconds <= 0:
+        raise ValueError(f"seconds must be positive, got {seconds}")
+    used = 0.0
+    if path is not None and path.exists():
+        used = float(checkpoint.read_tensors(path)[1]["seconds"])
+    loop = training_loop(
+        model, data, objective, optimisation, seed,
+        resume=path if used else None, accelerator=make_accelerator(optimisation),
+    )  # fmt: skip
+    started, saved = time.process_time() - used, used
+    for state in loop:
+        now = time.process_time() - started
+        if path is not None and now - saved >= save_every:
+            state.save(path, seconds=repr(now))
+            saved = now
+        if now >= seconds:
+            break
+    return state.averaged.eval(), state.step
 
 
 def save(state: TrainingState, card: dict[str, Any], folder: Path):

@@ -45,13 +45,14 @@ class Scorer:
 
     def model(self, model: ScoreModel) -> pd.Series:
         """Of the codes of a model: see ``evaluation.score_codes``."""
-        return self._score(*(encode_in_batches(model, data) for data in (self.train, self.test)))
+        return self.codes(*(encode_in_batches(model, data) for data in (self.train, self.test)))
 
     def pca(self, latent: int) -> pd.Series:
         """Of the first principal components."""
-        return self._score(*pca_codes(self.train, self.test, latent))
+        return self.codes(*pca_codes(self.train, self.test, latent))
 
-    def _score(self, train_codes, test_codes) -> pd.Series:
+    def codes(self, train_codes, test_codes) -> pd.Series:
+        """Of codes of ``self.train`` and ``self.test``."""
         return score_codes(
             train_codes, self.train.labels, test_codes, self.test.labels, *self.attributes
         )

@@ -15,6 +15,7 @@ from scorerep.evaluation import (
     bootstrap_interval,
     compare,
     encode_in_batches,
+    few_label_accuracy,
     knn_accuracy,
     linear_probe,
     linear_r2,
@@ -226,3 +227,25 @@ def test_the_bootstrap_interval_of_a_mean_is_that_of_the_normal_law():
     assert low == pytest.approx(values.mean() - half, abs=0.15 * half)
     assert high == pytest.approx(values.mean() + half, abs=0.15 * half)
     assert (low, high) == bootstrap_interval(torch.tensor(values))
+
+
+def test_few_labels_are_as_many_of_each_class_and_the_same_for_every_code():
+    labels = np.repeat(np.arange(4), 50)
+    rng = np.random.default_rng(0)
+    codes = np.eye(4)[labels] + 0.5 * rng.standard_normal((200, 4))
+    noise = rng.standard_normal((200, 4))
+    few, many, none = (
+        few_label_accuracy(z, labels, z, labels, count=count)
+        for z, count in ((codes, 8), (codes, 100), (noise, 8))
+    )
+    assert none < 0.4 < few < many
+    # The same draws for an affine map of the codes, to which a standardised probe is blind.
+    again = few_label_accuracy(3 * codes + 1, labels, 3 * codes + 1, labels, count=8)
+    assert again == pytest.approx(few, abs=1e-9)
+
+
+@pytest.mark.parametrize(("count", "draws"), [(6, 5), (0, 5), (204, 5), (8, 0)])
+def test_few_labels_must_fit_the_classes(count, draws):
+    labels, codes = np.repeat(np.arange(4), 50), np.zeros((200, 2))
+    with pytest.raises(ValueError, match="count must be a multiple of the 4 classes"):
+        few_label_accuracy(codes, labels, codes, labels, count=count, draws=draws)

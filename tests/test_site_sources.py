@@ -172,3 +172,8 @@ def test_badges_lead_to_what_is_there_and_to_colab_only_with_an_address(address,
 def test_readme_cites_the_paper_as_the_bibliography_does():
     (shown,) = re.findall(r"```bibtex\n(.*?\n)```", readme_gallery.README.read_text("utf-8"), re.S)
     assert shown in (BOOK / "references.bib").read_text("utf-8")
+
+
+def test_no_page_of_the_book_waits_for_its_words():
+    waiting = [path.name for path in chapters.pages() if "@@" in path.read_text("utf-8")]
+    assert waiting == []

@@ -1,0 +1,208 @@
+"""What codes that depend on time hold at each t, beside a U-Net's features: results/time_codes.csv.
+
+    python -m benchmarks.time_codes train          # 15 processor minutes; checkpoints/time-codes
+    python -m benchmarks.time_codes probe          # the trained codes at each t: a minute
+    python -m benchmarks.time_codes features       # the U-Net of fig10, no encoder: some minutes
+
+MNIST. Probes and regressions are fitted on the first training images and scored on as many test
+images. Every command can be stopped and given again: training goes on from its last saved state,
+and rows that are in the table are not computed again (delete them for that).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pandas as pd
+import torch
+import tyro
+from filelock import FileLock
+
+from scorerep.attributes import attributes
+from scorerep.checkpoint import read_card
+from scorerep.data import load_data
+from scorerep.evaluation import encode_in_batches, linear_probe, linear_r2
+from scorerep.experiments import Experiment
+from scorerep.fit import train_for
+from scorerep.model import ModelConfig, ScoreModel
+from scorerep.runs import at_budget
+from scorerep.sweep import write_table
+from scorerep.time_codes import CodesAt, TimeCodeModel, TimeCodeObjective, features_at
+from scorerep.times import UniformTime
+
+TIMES = (0.05, 0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.95)
+KEY = ["source", "latent", "pool", "input", "layer", "t", "seed"]
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train the codes of time."""
+
+    seconds: float = 900.0
+    """Processor time of one thread."""
+    latent: int = 2
+    """Size of the code."""
+    network: Literal["unet", "dense"] = "unet"
+    """Score network."""
+    seed: int = 0
+    """Of weights, batches, noise."""
+    channels: tuple[int, int] = (16, 32)
+    """Of the encoder, and of the U-Net."""
+    images: int = 60_000
+    """Training images, the first ones."""
+    out: Path = Path("checkpoints/time-codes")
+    """Where the averaged weights go, in half precision."""
+    folder: Path = Path("runs/time-codes")
+    """Where the state to go on from is kept."""
+
+    def recipe(self) -> tuple[ModelConfig, TimeCodeObjective, Experiment]:
+        """The book's run of uniform t, with a code of time."""
+        known = at_budget("fig2ab", "book")
+        config = replace(known.model, latent=self.latent, channels=self.channels)
+        if self.network == "dense":
+            phase = at_budget("fig7", "book").first_phase()
+            config = replace(phase.model, latent=self.latent, encoder_channels=self.channels)
+        objective = TimeCodeObjective(
+            UniformTime(), regulariser="l1", regulariser_weight=known.regulariser_weight,
+        )  # fmt: skip
+        return config, objective, known
+
+    def run(self):
+        config, objective, known = self.recipe()
+        data = load_data("mnist", "train", limit=self.images)
+        optimisation = replace(
+            known.optimisation, iterations=1_000_000, precision="bf16", warmup=300,
+            regulariser_warmup=500, batch_size=min(64, len(data)),
+        )  # fmt: skip
+        torch.manual_seed(self.seed)
+        width = "-".join(map(str, self.channels))
+        name = f"{self.network}-{width}-latent{self.latent}-seed{self.seed}"
+        state = self.folder / f"{name}.safetensors"
+        model, steps = train_for(
+            self.seconds, TimeCodeModel(config), data, objective, optimisation, self.seed, state
+        )
+        model.save_pretrained(
+            self.out, torch.float16, iterations_done=steps, seconds=self.seconds, seed=self.seed,
+            data_checksum=data.checksum(), network_of_the_score=self.network,
+            batch_size=optimisation.batch_size,
+        )  # fmt: skip
+        print(f"{self.out}: {steps} iterations")
+
+
+@dataclass(frozen=True)
+class Table:
+    """What both tables need."""
+
+    times: tuple[float, ...] = TIMES
+    """Noise levels."""
+    most: int = 4_000
+    """Images to fit on, and images to score on."""
+    out: Path = Path("results/time_codes.csv")
+    """The table."""
+    seed: int = 0
+    """Of the noise in noisy inputs; a trained code's row has the seed of its training."""
+
+    def run(self):
+        splits = [load_data("mnist", split, limit=self.most) for split in ("train", "test")]
+        known = [attributes(data.floats()) for data in splits]
+        for group in self.groups():
+            if _has(self.out, group):
+                continue
+            rows = []
+            for layer, codes in self.codes(group, splits):
+                row = {**group, "layer": layer, "numbers": codes[0].shape[1], "images": self.most}
+                row["probe"] = linear_probe(codes[0], splits[0].labels, codes[1], splits[1].labels)
+                for name in known[0]:
+                    pair = [table[name] for table in known]
+                    row[f"r2_{name}"] = linear_r2(codes[0], pair[0], codes[1], pair[1])
+                rows.append(row)
+            _add(pd.DataFrame(rows), self.out)
+            best = max(rows, key=lambda row: row["probe"])
+            print({**group, "layer": best["layer"], "probe": round(best["probe"], 3)}, flush=True)
+
+
+@dataclass(frozen=True)
+class Probe(Table):
+    """Score the trained codes at each t."""
+
+    folder: Path = Path("checkpoints/time-codes")
+    """Weights that train wrote."""
+
+    def groups(self) -> list[dict]:
+        config, seed = self.model().config, read_card(self.folder)["seed"]
+        return [
+            {
+                "source": f"time code, {config.network}", "latent": config.latent, "pool": 0,
+                "input": "clean", "t": t, "seed": seed,
+            }
+            for t in self.times
+        ]  # fmt: skip
+
+    def codes(self, group: dict, splits) -> Iterator[tuple[str, list]]:
+        model = CodesAt(self.model(), group["t"])
+        yield "code", [encode_in_batches(model, data) for data in splits]
+
+    def model(self) -> TimeCodeModel:
+        return TimeCodeModel.from_pretrained(self.folder)
+
+
+@dataclass(frozen=True)
+class Features(Table):
+    """Score the hidden layers of the unconditional U-Net at each t."""
+
+    folder: Path = Path("checkpoints/fig10")
+    """Its weights."""
+    inputs: tuple[Literal["noisy", "clean"], ...] = ("noisy", "clean")
+    """What the network is shown: x_t, or x_0 and the t of a noisier image."""
+    pool: int = 2
+    """Features are averaged over pool × pool fields."""
+
+    def groups(self) -> list[dict]:
+        return [
+            {
+                "source": "features", "latent": 0, "pool": self.pool, "input": kind, "t": t,
+                "seed": self.seed,
+            }
+            for kind in self.inputs
+            for t in self.times
+        ]  # fmt: skip
+
+    def codes(self, group: dict, splits) -> Iterator[tuple[str, list]]:
+        model = ScoreModel.from_pretrained(self.folder)
+        found = [
+            features_at(model, data, group["t"], group["input"] == "noisy", self.pool, seed)
+            for seed, data in enumerate(splits, start=2 * self.seed)
+        ]
+        for layer in found[0]:
+            yield layer, [codes[layer] for codes in found]
+
+
+def _has(out: Path, group: dict) -> bool:
+    if not out.exists():
+        return False
+    table = pd.read_csv(out)
+    match = pd.Series(True, index=table.index)
+    for name, value in group.items():
+        match &= table[name] == value
+    return bool(match.any())
+
+
+def _add(rows: pd.DataFrame, out: Path):
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(out.parent / f".{out.name}.lock"):
+        if out.exists():
+            rows = pd.concat([pd.read_csv(out), rows])
+        rows = rows.drop_duplicates(KEY, keep="last").sort_values(KEY, ignore_index=True)
+        write_table(rows, out)
+
+
+Command = (
+    Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Probe, tyro.conf.subcommand("probe")]
+    | Annotated[Features, tyro.conf.subcommand("features")]
+)
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    tyro.cli(Command).run()
