@@ -22,6 +22,9 @@ Data flow one way through the modules; each can be read alone.
     information       what is known at which noise level, in nats
     conditioning      samples of codes: what a code does for denoising, and what it leaves open
     quality           how good samples of digits are
+    noisy_classifier, guidance
+                      the classifier of Section 2.1, and scores that it or an exact law steers
+    adversary         a weighting λ(t) that plays against the model
     claims            the paper's claims, and what the result tables say of them
     figures           the look of the book's pictures
     experiments       a run is a value; runs: those of the paper's figures, at three budgets
