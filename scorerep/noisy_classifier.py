@@ -4,6 +4,7 @@ The same training loop as a score model's, with cross-entropy in the place of sc
 the noise are drawn alike, the weights averaged alike. ``guidance.py`` turns it into a score.
 """
 
+import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,31 +161,38 @@ def fit_classifier(
     made = {
         "noisy_classifier": checkpoint.to_json(config), "seed": seed,
         "data": data.name, "data_checksum": data.checksum(),
+        # All but the number of iterations: that may be raised, and training goes on.
+        "optimisation": checkpoint.to_json(optimisation) | {"iterations": None},
     }  # fmt: skip
     card = made | {"iterations_done": 0, "seconds": 0.0, "losses": []}
     resume = folder / "training.safetensors" if (folder / "training.safetensors").exists() else None
     if resume:
-        card = checkpoint.read_card(folder)
+        card = json.loads(checkpoint.read_tensors(resume)[1]["card"])
         if differing := [k for k in made if card.get(k) != made[k]]:
             raise checkpoint.CheckpointError(f"{folder} differs in {', '.join(differing)}")
-    card["optimisation"] = checkpoint.to_json(optimisation)
     torch.manual_seed(seed)
     model, accelerator = NoisyClassifier(config), make_accelerator(optimisation)
     loop = training_loop(
         model, data, CrossEntropy(UniformTime()), optimisation, seed, resume, accelerator
     )
-    started, saved, total = time.monotonic() - card["seconds"], time.monotonic(), 0.0
+    started, saved = time.monotonic() - card["seconds"], time.monotonic()
     state: TrainingState | None = None
-    for state in tqdm(loop, disable=not progress, desc="classifier"):
-        total += float(state.losses.matching)
+    window: list[float] = []
+    bar = tqdm(
+        loop, disable=not progress, desc="classifier", initial=card["iterations_done"],
+        total=optimisation.total_iterations,
+    )  # fmt: skip
+    for state in bar:
+        window.append(float(state.losses.matching))
         last = state.step == optimisation.total_iterations
-        if state.step % 100 == 0 or last:
-            card["losses"].append({"step": state.step, "nats": total / (state.step % 100 or 100)})
-            total = 0.0
-            if last or time.monotonic() - saved > save_every:
-                seconds = time.monotonic() - started
-                card |= {"iterations_done": state.step, "seconds": seconds}
-                state.save(folder / "training.safetensors")
-                state.averaged.save_pretrained(folder, **card)
-                saved = time.monotonic()
+        if state.step % 100 and not last:
+            continue
+        card["losses"].append({"step": state.step, "nats": sum(window) / len(window)})
+        window.clear()
+        if last or time.monotonic() - saved > save_every:
+            seconds = time.monotonic() - started
+            card |= {"iterations_done": state.step, "seconds": seconds}
+            state.save(folder / "training.safetensors", card=json.dumps(card))
+            state.averaged.save_pretrained(folder, **card)
+            saved = time.monotonic()
     return NoisyClassifier.from_pretrained(folder) if state is None else state.averaged.eval()

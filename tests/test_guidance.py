@@ -144,6 +144,9 @@ def test_fitted_classifier_resumes_and_is_the_one_on_disk(tmp_path):
     other = load_data("digits").subset(90)
     with pytest.raises(checkpoint.CheckpointError, match="differs in data_checksum"):
         fit_classifier(SMALL, other, BUDGET, tmp_path / "b", progress=False)
+    with pytest.raises(checkpoint.CheckpointError, match="differs in optimisation"):
+        faster = replace(BUDGET, learning_rate=1e-2)
+        fit_classifier(SMALL, data, faster, tmp_path / "b", progress=False)
 
 
 def test_accuracy_counts_the_class_that_was_asked_for():
