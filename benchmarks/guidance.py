@@ -1,8 +1,8 @@
 """Conditional score matching (Eq. 7) against classifier guidance, on MNIST's ten classes.
 
     python -m benchmarks.guidance cost            # processor seconds an iteration; a minute
-    python -m benchmarks.guidance conditional     # Eq. 7; about 20 minutes of one core
-    python -m benchmarks.guidance classifier      # p_t(y | x_t); about 3 minutes
+    python -m benchmarks.guidance conditional     # Eq. 7; about 21 minutes of one core
+    python -m benchmarks.guidance classifier      # p_t(y | x_t); about 2 minutes
     python -m benchmarks.guidance samples         # 12 settings of 1 to 4 minutes each
 
 Both trainings go on where they were stopped. The unconditional model is checkpoints/fig10. The
@@ -50,10 +50,10 @@ from scorerep.training import make_accelerator, training_loop
 UNCONDITIONAL = at_budget("fig10", "book")
 CONFIG = ClassifierConfig()
 BUDGET = Optimisation(
-    3_000, batch_size=64, learning_rate=1e-3, warmup=100, ema=0.999, precision="bf16"
+    2_000, batch_size=64, learning_rate=1e-3, warmup=100, ema=0.999, precision="bf16"
 )
 # An iteration of the classifier takes this share of one of the conditional score's (``cost``).
-SHARE = 0.13
+SHARE = 0.17
 CONDITIONAL = replace(
     UNCONDITIONAL,
     name="eq7",
