@@ -25,6 +25,9 @@ Data flow one way through the modules; each can be read alone.
     quality           how good samples of digits are
     baselines         autoencoders, β-VAE and PCA with the same encoder and interface
     time_codes        codes that depend on time; features of a network that has no code
+    noisy_classifier, guidance
+                      the classifier of Section 2.1, and scores that it or an exact law steers
+    adversary         a weighting λ(t) that plays against the model
     claims            the paper's claims, and what the result tables say of them
     figures           the look of the book's pictures
     experiments       a run is a value; runs: those of the paper's figures, at three budgets
