@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scorerep.images import ImageData
-from scorerep.layers import Conditioning, ResidualBlock, SelfAttention, dense_stack
+from scorerep.layers import Conditioning, ResidualBlock, SelfAttention, dense, dense_stack
 from scorerep.model import ModelConfig, ScoreModel
 from scorerep.network import DownsamplingHalf
 from scorerep.objective import Draws, Losses, Objective, denoising_score_matching
@@ -28,7 +28,9 @@ from scorerep.types import Codes, Data, Images, Labels, Level, Times
 
 
 class TimeEncoder(nn.Module):
-    """``Encoder`` with the noise level as a bias per channel at every block, as in the U-Net.
+    """``Encoder`` with the noise level as a bias in each of its three dense layers.
+
+    The convolutions see an image once, however many of its times are asked for.
 
     Args:
         config: its image_shape, latent, encoder_channels (or channels), blocks, attention.
@@ -37,18 +39,22 @@ class TimeEncoder(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         channels = config.encoder_channels or config.channels
-        width = 4 * channels[0]
+        width, hidden = 4 * channels[0], max(2 * channels[0], config.latent)
         self.conditioning = Conditioning(channels[0], width, config.features)
-        self.down = DownsamplingHalf(
-            config.image_shape, channels, config.blocks, config.attention, width
-        )
+        self.down = DownsamplingHalf(config.image_shape, channels, config.blocks, config.attention)
         shrink = 2 ** (len(channels) - 1)
         flat = channels[-1] * (config.image_shape[1] // shrink) * (config.image_shape[2] // shrink)
-        self.dense = dense_stack(flat, max(2 * channels[0], config.latent), config.latent, layers=3)
+        self.dense = dense_stack(flat, hidden, config.latent, layers=3)
+        self.biases = nn.ModuleList(dense(width, n) for n in (hidden, hidden, config.latent))
 
     def forward(self, x_0: Images, log_sigma: Times) -> Codes:
-        features = self.down(x_0, self.conditioning(log_sigma))[-1]
-        return self.dense(features.flatten(1))
+        """Codes of each image at its k times; log_sigma is (k·images,), an image's k together."""
+        embedding = F.silu(self.conditioning(log_sigma))
+        h = self.down(x_0)[-1].flatten(1)
+        first, activation, second, _, third = self.dense
+        h = first(h).repeat_interleave(len(log_sigma) // len(x_0), dim=0)
+        h = second(activation(h + self.biases[0](embedding)))
+        return third(activation(h + self.biases[1](embedding))) + self.biases[2](embedding)
 
 
 class TimeCodeModel(ScoreModel):
@@ -69,12 +75,18 @@ class TimeCodeModel(ScoreModel):
         self.encoder = TimeEncoder(config)
 
     def encode(self, x_0: Data, t: Level) -> Codes:
-        """E_φ(x_0, t) for one t or ``(batch,)`` of them, in [0, 1]."""
+        """E_φ(x_0, t) for one t, or one for each image, in [0, 1].
+
+        Of k times an image, ``(k·batch,)`` with those of an image together, come k codes of each.
+        """
         self._check_shape(x_0, "x_0")
         t = torch.as_tensor(t, dtype=x_0.dtype, device=x_0.device)
-        if t.shape not in ((), (len(x_0),)):
-            raise ValueError(f"t must be one number or ({len(x_0)},), got {tuple(t.shape)}")
-        return self.encoder(x_0, self.sde.sigma(t.expand(len(x_0))).log()).to(x_0)
+        if t.ndim > 1 or t.ndim and (not len(t) or len(t) % len(x_0)):
+            raise ValueError(
+                f"t must be one number or a multiple of {len(x_0)} of them, got {tuple(t.shape)}"
+            )
+        t = t if t.ndim else t.expand(len(x_0))
+        return self.encoder(x_0, self.sde.sigma(t).log()).to(x_0)
 
     def code_distribution(self, x_0: Data) -> tuple[Codes, None]:
         raise ValueError("this code depends on t: use encode(x_0, t), or CodesAt(model, t)")
@@ -92,7 +104,7 @@ class CodesAt(nn.Module):
 
 
 class TimeCodeObjective(Objective):
-    """Eq. (8) with the code of each draw's own t. Every noise draw is encoded for itself.
+    """Eq. (8) with the code of each draw's own t.
 
     ``Losses.code_std`` is that of the batch's codes, each at its own t.
     """
@@ -105,7 +117,7 @@ class TimeCodeObjective(Objective):
     def __call__(self, model, x_0: Data, draws: Draws, y: Labels | None = None) -> Losses:
         x = x_0.repeat_interleave(self.draws_per_image, dim=0)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen_encoder):
-            z = model.encode(x, draws.t)
+            z = model.encode(x_0, draws.t)
         error = denoising_score_matching(model, x, draws.t, draws.noise, z, self.weighting)
         matching = (draws.weight.to(error) * error).mean()
         regulariser = self._regulariser(z, None)
@@ -118,7 +130,8 @@ class TimeCodeObjective(Objective):
 @torch.no_grad()
 def trajectory(model: TimeCodeModel, x_0: Images, times: Times) -> Tensor:
     """The codes of images at every t of ``times``, of shape (images, times, latent)."""
-    return torch.stack([model.encode(x_0, float(t)) for t in times], dim=1)
+    codes = model.encode(x_0, times.to(x_0).repeat(len(x_0)))
+    return codes.view(len(x_0), len(times), -1)
 
 
 @torch.no_grad()
