@@ -36,7 +36,7 @@ from scorerep.objective import Objective, denoising_score_matching
 from scorerep.optimisation import Optimisation
 from scorerep.quality import features, frechet_interval, load_classifier
 from scorerep.sde import VESDE
-from scorerep.sweep import write_table
+from scorerep.sweep import merge_rows
 from scorerep.times import UniformTime
 from scorerep.training import training_loop
 
@@ -207,9 +207,7 @@ def main(a: Arguments):
         new = pd.DataFrame([about | {"t": math.nan} | row for row in rows])
         new["iterations"] = a.iterations
         with lock:
-            if a.out.exists():
-                new = pd.concat([pd.read_csv(a.out, dtype={"setting": str}), new])
-            write_table(new.drop_duplicates(KEY, keep="last").sort_values(KEY), a.out)
+            new = merge_rows(new, a.out, KEY, dtype={"setting": str})
         shown = new[new.t.isna() & (new.setting == about["setting"]) & (new.part == part)]
         print(about, shown.set_index("quantity").value.round(4).to_dict(), flush=True)
 

@@ -20,7 +20,7 @@ from scorerep.data import load_data
 from scorerep.experiments import Experiment
 from scorerep.fit import load_experiment
 from scorerep.model import ScoreModel
-from scorerep.sweep import Scorer, write_table
+from scorerep.sweep import Scorer, merge_rows
 
 KEY = ["code", "run", "network", "seed"]
 
@@ -71,11 +71,7 @@ def rows(folder: Path, scorers: dict) -> list[dict]:
 def main(arguments: Arguments):
     scorers: dict = {}
     new = [row for folder in arguments.folders for row in rows(folder, scorers)]
-    table = pd.DataFrame(new)
-    if arguments.out.exists():
-        table = pd.concat([pd.read_csv(arguments.out), table])
-    table = table.drop_duplicates(KEY, keep="last").sort_values(KEY, ignore_index=True)
-    write_table(table, arguments.out)
+    table = merge_rows(pd.DataFrame(new), arguments.out, KEY)
     shown = [*KEY, "silhouette", "knn", "code_std"]
     print(table[table.code == "trained"][shown].round(3).to_string())
 

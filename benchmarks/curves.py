@@ -25,7 +25,7 @@ from scorerep.data import load_data
 from scorerep.experiments import Experiment
 from scorerep.fit import fit
 from scorerep.runs import BOOK, PAPER, BudgetName, at_budget
-from scorerep.sweep import Scorer, write_table
+from scorerep.sweep import Scorer, merge_rows
 
 STAGES = (50, 100, 200, 350, 500, 750, 1_000, 1_500, 2_000, 2_500, 3_000, 3_500)
 UNET = replace(
@@ -103,19 +103,11 @@ def curve(name: str, seed: int, scorers: dict, arguments: Arguments):
             **scorer.model(model),
         }  # fmt: skip
         with FileLock(arguments.folder / "curves.lock"):
-            add(row, arguments.out)
+            merge_rows(pd.DataFrame([row]), arguments.out, KEY)
         print(
             {k: round(float(v), 3) if isinstance(v, float) else v for k, v in row.items()},
             flush=True,
         )
-
-
-def add(row: dict, path: Path):
-    """One row more in the table at ``path``."""
-    table = pd.DataFrame([row])
-    if path.exists():
-        table = pd.concat([pd.read_csv(path), table])
-    write_table(table.drop_duplicates(KEY, keep="last").sort_values(KEY), path)
 
 
 def main(arguments: Arguments):

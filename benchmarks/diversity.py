@@ -23,7 +23,7 @@ from scorerep.data import load_data
 from scorerep.evaluation import encode_in_batches
 from scorerep.fit import load_experiment
 from scorerep.model import ScoreModel
-from scorerep.sweep import write_table
+from scorerep.sweep import merge_rows
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,7 @@ def main(arguments: Arguments):
             "seconds": round(time.monotonic() - started),
         }  # fmt: skip
         print({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
-        table = pd.DataFrame([row])
-        if arguments.out.exists():
-            table = pd.concat([pd.read_csv(arguments.out), table])
-        table = table.drop_duplicates("model", keep="last").sort_values("latent")
-        write_table(table, arguments.out)
+        merge_rows(pd.DataFrame([row]), arguments.out, ["latent", "model"])
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from scorerep.conditioning import one_step_errors, pairs_of_classes, share_close
 from scorerep.data import load_data
 from scorerep.fit import load_experiment
 from scorerep.model import ScoreModel
-from scorerep.sweep import write_table
+from scorerep.sweep import merge_rows
 
 TIMES = (0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9, 1.0)
 
@@ -63,11 +63,7 @@ def main(arguments: Arguments):
             errors = one_step_errors(model, pairs, t, generator, without)
             new = row(experiment.name, t, errors, count)
             print({k: round(v, 4) if isinstance(v, float) else v for k, v in new.items()})
-            table = pd.DataFrame([new])
-            if arguments.out.exists():
-                table = pd.concat([pd.read_csv(arguments.out), table])
-            table = table.drop_duplicates(["model", "t"], keep="last").sort_values(["model", "t"])
-            write_table(table, arguments.out)
+            merge_rows(pd.DataFrame([new]), arguments.out, ["model", "t"])
 
 
 if __name__ == "__main__":

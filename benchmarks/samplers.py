@@ -25,7 +25,7 @@ from scorerep.data import load_data
 from scorerep.evaluation import encode_in_batches
 from scorerep.model import ScoreModel
 from scorerep.quality import features, frechet_interval, gaussian_fit, load_classifier, sure_share
-from scorerep.sweep import write_table
+from scorerep.sweep import merge_rows
 
 # sampler, steps, network evaluations for each sample
 SAMPLERS = [
@@ -88,10 +88,7 @@ def main(arguments: Arguments):
         return row
 
     def add(path: Path, key: list[str], row: dict):
-        table = pd.DataFrame([row])
-        if path.exists():
-            table = pd.concat([pd.read_csv(path), table])
-        write_table(table.drop_duplicates(key, keep="last").sort_values(key), path)
+        merge_rows(pd.DataFrame([row]), path, key)
 
     quality, compared = arguments.folder / "quality.csv", arguments.folder / "samplers.csv"
     if arguments.what == "quality":

@@ -28,7 +28,7 @@ from scorerep.model import ModelConfig, ScoreModel
 from scorerep.optimisation import Optimisation
 from scorerep.runs import at_budget
 from scorerep.sde import VESDE
-from scorerep.sweep import write_table
+from scorerep.sweep import merge_rows
 from scorerep.time_codes import CodesAt, TimeCodeModel, TimeCodeObjective, features_at
 from scorerep.times import DensityTime, UniformTime
 
@@ -199,10 +199,7 @@ def _add(rows: pd.DataFrame, out: Path):
     lock = Path("runs/time_codes.lock")  # not in results/, whose files the chapters rest on
     lock.parent.mkdir(exist_ok=True)
     with FileLock(lock):
-        if out.exists():
-            rows = pd.concat([pd.read_csv(out), rows])
-        rows = rows.drop_duplicates(KEY, keep="last").sort_values(KEY, ignore_index=True)
-        write_table(rows, out)
+        merge_rows(rows, out, KEY)
 
 
 Command = (

@@ -9,7 +9,7 @@ import pytest
 from scorerep import sweep as module
 from scorerep.data import load_data
 from scorerep.runs import SMOKE, at_budget
-from scorerep.sweep import Scorer, collect, runs, sweep
+from scorerep.sweep import Scorer, collect, merge_rows, runs, sweep
 
 TIMES, SEEDS = (0.3, 0.7), (0, 1)
 
@@ -119,3 +119,11 @@ def test_scorer_takes_at_most_so_many_images(data, experiment):
     assert len(scorer.train) == len(scorer.test) == 100
     assert {"r2_ink", "r2_stroke_width", "r2_slant"} <= set(scorer.pca(2).index)
     assert scorer.pca(replace(experiment.model, latent=3).latent).knn > 0.2
+
+
+def test_merged_rows_replace_those_of_the_same_key_and_keep_the_others(tmp_path):
+    path = tmp_path / "table.csv"
+    merge_rows(pd.DataFrame({"run": ["b", "a"], "t": [1, 1], "value": [1.5, 2.5]}), path, ["run"])
+    table = merge_rows(pd.DataFrame({"run": ["b"], "t": [2], "value": [3.5]}), path, ["run"])
+    assert table.run.tolist() == ["a", "b"] and table.value.tolist() == [2.5, 3.5]
+    pd.testing.assert_frame_equal(pd.read_csv(path), table)
