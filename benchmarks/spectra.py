@@ -198,6 +198,8 @@ def checkpoints(arguments: Arguments) -> list[Path]:
 def data_set(folder: Path) -> str:
     """The name in ``SETS`` of the data that the model in ``folder`` was trained on."""
     experiment = load_experiment(folder)
+    if experiment.model.num_classes:
+        raise ValueError(f"{folder} is told the class: it has no code of its own")
     of = (experiment.data, tuple(experiment.classes) or None)
     for name, known in SETS.items():
         if known == of:
