@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 
@@ -28,7 +28,8 @@ class CheckpointError(RuntimeError):
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None):
     """Write named tensors to ``path``, whole or not at all."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    _replace(path, lambda temporary: save_file(tensors, temporary, metadata))
+    # As bytes: the library's own files may be read by their owner alone, whatever the umask says.
+    _replace(path, lambda temporary: Path(temporary).write_bytes(save(tensors, metadata)))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

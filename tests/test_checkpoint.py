@@ -25,6 +25,15 @@ def test_tensors_and_metadata_survive(tmp_path):
     assert os.listdir(path.parent) == ["a.safetensors"]  # no temporary file is left
 
 
+def test_weights_may_be_read_by_whoever_may_read_the_card(tmp_path):
+    before = os.umask(0o022)
+    try:
+        checkpoint.write_tensors(tmp_path / "a.safetensors", {"x": torch.ones(2)})
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.safetensors").stat().st_mode & 0o777 == 0o644
+
+
 def test_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "a.safetensors"
     checkpoint.write_tensors(path, {"x": torch.ones(2)})
