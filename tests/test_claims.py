@@ -118,3 +118,20 @@ def test_every_number_of_the_shipped_tables_is_read():
     table = claims(RESULTS)
     ran = table[table.verdict != NOT_RUN]
     assert ran.number.str.contains(r"\d").all()
+
+
+def test_verdicts_of_the_shipped_tables_are_those_of_the_last_edition():
+    """A run that changes a verdict changes what the book says, and must be read first."""
+    found = claims(RESULTS)
+    assert dict(zip(found["claim"].str.slice(0, 60), found["verdict"], strict=True)) == {
+        "Uniform t: one coordinate controls the stroke width of MNIST": HELD,
+        "Uniform t: the class is only weakly encoded.": HELD,
+        "Uniform σ: the code holds the class.": NOT_RUN,
+        "Uniform σ: the classes separate.": NOT_RUN,
+        "Uniform σ: rather than fine features such as stroke width.": NOT_RUN,
+        "A single t: no class at low noise, the class over a band, a ": NOT_RUN,
+        "CIFAR-10, three classes, uniform t: the code mostly encodes ": HELD,
+        "CIFAR-10, ten classes, uniform t: overall brightness.": HELD,
+        "Samples are denoised correctly only with the code of their o": HELD,
+        "The diversity of samples of one code falls with the dimensio": NOT_RUN,
+    }
