@@ -57,13 +57,14 @@ def rows(folder: Path, scorers: dict) -> list[dict]:
     scorer = scorers[data]
     learned = card.get("encoder_phase", card)
     torch.manual_seed(experiment.seed)
+    untrained = ScoreModel(first.model)  # before anything else draws from the generator
     return [
         {
             "code": "trained", **known, "iterations": learned["iterations_done"],
             "seconds": round(learned["seconds"]),
             **scorer.model(ScoreModel.from_pretrained(folder)),
         },
-        {"code": "untrained", **known, **scorer.model(ScoreModel(first.model))},
+        {"code": "untrained", **known, **scorer.model(untrained)},
         {"code": "PCA", **known, **scorer.pca(experiment.model.latent)},
     ]  # fmt: skip
 
