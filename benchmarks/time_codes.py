@@ -90,7 +90,8 @@ class Train:
             self.seconds, TimeCodeModel(config), data, objective, optimisation, self.seed, state
         )
         model.save_pretrained(
-            self.out, torch.float16, iterations_done=steps, seconds=self.seconds, seed=self.seed,
+            self.out, torch.float16, encoder_only=True,
+            iterations_done=steps, seconds=self.seconds, seed=self.seed,
             data_checksum=data.checksum(), network_of_the_score=self.network,
             batch_size=optimisation.batch_size, draws_per_image=objective.draws_per_image,
         )  # fmt: skip

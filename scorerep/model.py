@@ -131,6 +131,8 @@ class ScoreModel(nn.Module):
 
     def score(self, x_t: Data, t: Level, z: Codes | Labels | None = None) -> Data:
         """Estimate of ∇ log p_t(x_t | z). ``ValueError`` at t = 0, where the kernel vanishes."""
+        if self.network is None:
+            raise ValueError("this checkpoint holds the encoder alone: it has codes and no score")
         self._check_shape(x_t, "x_t")
         t = torch.as_tensor(t, dtype=x_t.dtype, device=x_t.device).expand(len(x_t))
         if bool((t <= 0).any()):
@@ -169,8 +171,14 @@ class ScoreModel(nn.Module):
     # Weights and config in a folder, after the Hugging Face hub's convention
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float32, **card):
-        """Write ``model.safetensors`` and ``card.json``; ``card`` adds entries to the latter."""
-        tensors = {k: v.to(dtype).contiguous() for k, v in self.state_dict().items()}
+        """Write ``model.safetensors`` and ``card.json``; ``card`` adds entries to the latter.
+
+        With encoder_only=True in the card the score network, often the larger part, is left out.
+        """
+        left_out = "network." if card.get("encoder_only") else ()
+        tensors = {
+            k: v.to(dtype) for k, v in self.state_dict().items() if not k.startswith(left_out)
+        }
         checkpoint.write_tensors(Path(folder) / "model.safetensors", tensors)
         checkpoint.write_card(Path(folder), {"model": checkpoint.to_json(self.config), **card})
 
@@ -179,8 +187,10 @@ class ScoreModel(nn.Module):
         """The model in ``folder``, in evaluation mode, float32. Errors name the file at fault."""
         folder = Path(folder)
         try:
-            config = checkpoint.from_json(ModelConfig, checkpoint.read_card(folder)["model"])
-            model = cls(config)
+            card = checkpoint.read_card(folder)
+            model = cls(checkpoint.from_json(ModelConfig, card["model"]))
+            if card.get("encoder_only"):
+                model.network = None
         except (KeyError, TypeError, ValueError) as error:
             raise checkpoint.CheckpointError(
                 f"{folder / 'card.json'} does not describe a model: {error}"

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks import time_codes as command
-from scorerep.checkpoint import CheckpointError
+from scorerep.checkpoint import CheckpointError, read_tensors
 from scorerep.data import load_data
 from scorerep.encoder import Encoder
 from scorerep.evaluation import encode_in_batches
@@ -84,6 +84,18 @@ def test_weights_come_back_and_are_no_other_model_s(trained, digits, tmp_path):
     assert torch.equal(again.encode(x, 0.5), trained.encode(x, 0.5))
     with pytest.raises(CheckpointError, match="another model"):
         ScoreModel.from_pretrained(tmp_path)
+
+
+def test_an_encoder_can_be_shipped_without_its_score_network(trained, digits, tmp_path):
+    trained.save_pretrained(tmp_path, encoder_only=True)
+    again = TimeCodeModel.from_pretrained(tmp_path)
+    x = digits.floats()
+    assert torch.equal(again.encode(x, 0.5), trained.encode(x, 0.5))
+    assert not any(
+        name.startswith("network") for name in read_tensors(tmp_path / "model.safetensors")[0]
+    )
+    with pytest.raises(ValueError, match="the encoder alone"):
+        again.score(x, 0.5, again.encode(x, 0.5))
 
 
 @pytest.mark.parametrize(
