@@ -37,7 +37,7 @@ def verdict(folder, words):
 
 def test_nothing_is_claimed_without_tables(tmp_path):
     table = claims(tmp_path)
-    assert (table.verdict == NOT_RUN).all() and len(table) == 10
+    assert (table.verdict == NOT_RUN).all() and len(table) == 12
 
 
 @pytest.mark.parametrize(
@@ -107,6 +107,30 @@ def test_diversity_needs_to_fall(tmp_path, values, expected):
     assert verdict(tmp_path, "diversity").verdict == expected
 
 
+@pytest.mark.parametrize("peak, expected", [(0.6, HELD), (0.9, NOT_SEEN)])
+def test_adversary_goes_to_the_constant_or_elsewhere(tmp_path, peak, expected):
+    rows = [
+        {"part": "lambda", "setting": "loss", "t": t, "quantity": quantity, "value": value}
+        for t in (0.6, 0.7, 0.9)
+        for quantity, value in (("mass", float(t == peak)), ("constant", 1 - t))
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "burden.csv", index=False)
+    assert verdict(tmp_path, "adversarially").verdict == expected
+
+
+@pytest.mark.parametrize("error, expected", [((3, 1, 3), HELD), ((1, 3, 3), NOT_SEEN)])
+def test_choice_of_sigma_max_is_biased_if_only_the_loss_takes_an_end(tmp_path, error, expected):
+    rows = []
+    for i, setting in enumerate(("5", "50", "200")):
+        values = {"loss": 3.0 - i, "error": error[i], "nats a unit": 1.0, "prior mismatch": 0.0}
+        rows += [
+            {"part": "sigma_max", "setting": setting, "quantity": name, "value": value}
+            for name, value in values.items()
+        ]
+    pd.DataFrame(rows).to_csv(tmp_path / "burden.csv", index=False)
+    assert verdict(tmp_path, "biased by its constant").verdict == expected
+
+
 def test_own_code_is_judged_by_the_wilson_bound(tmp_path):
     row = {"model": "fig3", "t": 0.7, "share": 0.97, "low": 0.96, "high": 0.98}
     for low, expected in ((0.96, HELD), (0.9, PART), (0.45, NOT_SEEN)):
@@ -134,4 +158,6 @@ def test_verdicts_of_the_shipped_tables_are_those_of_the_last_edition():
         "CIFAR-10, ten classes, uniform t: overall brightness.": HELD,
         "Samples are denoised correctly only with the code of their o": HELD,
         "The diversity of samples of one code falls with the dimensio": NOT_RUN,
+        "An adversarially trained λ focuses where the constant is hig": NOT_SEEN,
+        "Hyperparameters chosen by the denoising loss are biased by i": HELD,
     }
