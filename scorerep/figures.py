@@ -115,7 +115,8 @@ def scatter_codes(
     Args:
         codes: ``(images, 2)``; of longer codes choose two coordinates.
         values: ``(images,)``, integer labels or numbers. NaN is not drawn.
-        classes: names of the labels, written at the medians of the classes and in the legend.
+        classes: names of the labels for the legend; those of one or two letters are written at the
+            medians of the classes too.
         label: title of the legend or of the colour bar.
     """
     codes, values = _array(codes), _array(values)
@@ -149,7 +150,7 @@ def _scatter_classes(ax, codes, labels, classes, title, dots):
     for i in present:
         ax.scatter([], [], color=[palette[i]], s=20, linewidths=0, label=names[i])
     ax.legend(title=title, loc="center left", bbox_to_anchor=(1, 0.5), handletextpad=0.1)
-    if classes is not None:
+    if classes is not None and max(map(len, classes)) <= 2:
         middles = np.array([np.median(codes[labels == i], 0) for i in present])
         # Ten hues are more than a key can carry: the classes are also named in place.
         for i, (x, y) in zip(present, _spread(ax, middles)):

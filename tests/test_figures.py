@@ -107,7 +107,8 @@ def test_scatter_colours_each_code_by_its_class():
     for code, label in zip(codes.tolist(), labels.tolist()):
         np.testing.assert_allclose(colour_of[tuple(code)][:3], palette[label])
     names = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert names == [text.get_text() for text in ax.texts] == ["cat", "dog", "frog"]
+    assert names == ["cat", "dog", "frog"]
+    assert not ax.texts  # such names would cover each other and the dots
     assert ax.get_legend().get_title().get_text() == "animal"
 
 
