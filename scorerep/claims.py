@@ -42,8 +42,9 @@ def claims(folder: str | Path) -> pd.DataFrame:
     for claim in CLAIMS:
         try:
             result = claim.test(Path(folder))
-        except (FileNotFoundError, LookupError):
-            result = Result("—", NOT_RUN)
+        except (FileNotFoundError, LookupError) as error:
+            said = type(error) is LookupError  # what is missing, in words
+            result = Result(str(error) if said else "—", NOT_RUN)
         rows.append({
             "claim": claim.claim, "figure": claim.where, "chapter": claim.chapter, "run": claim.run,
             "threshold": claim.threshold, "number": result.number, "verdict": result.verdict,

@@ -54,8 +54,8 @@ DESCRIPTIONS = {
 class Train:
     """Train an experiment, or continue it; then print its scores and draw its codes and samples.
 
-    Experiments are named after the paper's figures; --budget paper, book or smoke says how large
-    and how long.
+    Experiments are named after the paper's figures; ``--budget`` paper, book or smoke says how
+    large and how long.
     """
 
     experiment: Experiment

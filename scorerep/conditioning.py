@@ -67,9 +67,9 @@ def one_step_errors(
     All estimates of a pair see the same x_t.
 
     Returns:
-        "own" and "other": z of the image and of its partner; "swapped": the estimate with the
-        partner's code measured against the *partner*; "none": of ``without``, a model without a
-        code, if given.
+        A table with the errors "own" and "other" (z of the image and of its partner), "swapped"
+        (with the partner's code, measured against the *partner*) and "none" (of ``without``, a
+        model without a code, if given).
     """
     noise = torch.randn(pairs.x_0.shape, generator=generator)
     parts: dict[str, list[Tensor]] = {}

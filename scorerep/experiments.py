@@ -48,13 +48,13 @@ class Experiment:
     model: ModelConfig = field(default_factory=ModelConfig)
     """SDE, score network, encoder and parametrisation."""
     times: Literal["uniform_t", "uniform_sigma", "single_t"] = "uniform_t"
-    """Distribution of t in the objective: what the code is steered by."""
+    """Distribution of t in the objective, which steers the code."""
     single_t: float = 0.68
-    """The t of times="single_t", in (0, 1]."""
+    """The t of ``times="single_t"``, in (0, 1]."""
     proposal: Literal["none", "log_normal"] = "none"
     """Draw σ from a log-normal about 2 instead and weight; the objective stays the same."""
     weighting: Literal["tau2", "sigma2"] = "tau2"
-    """λ(t): the kernel's variance τ², or the paper's σ²."""
+    """λ(t), the kernel's variance τ² or the paper's σ²."""
     regulariser: Literal["none", "l1", "kl"] = "l1"
     """Of the code; "kl" needs model.probabilistic."""
     regulariser_weight: float = 1e-5

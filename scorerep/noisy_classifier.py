@@ -53,7 +53,7 @@ class ClassifierConfig:
 
     @property
     def latent(self) -> int:
-        """No code: for the training loop."""
+        """Zero, as the training loop asks for the size of a code."""
         return 0
 
 

@@ -27,7 +27,7 @@ class Optimisation:
     precision: Literal["no", "bf16", "fp16"] = "no"
     """Mixed precision of the networks; noise levels and losses stay in full precision."""
     compile: bool = False
-    """Compile the networks: pays on a GPU only."""
+    """Compile the networks, which pays on a GPU only."""
 
     def __post_init__(self):
         if min(self.batch_size, self.warmup, self.learning_rate, self.clip) <= 0:

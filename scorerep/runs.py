@@ -89,7 +89,7 @@ the quick start on scikit-learn's digits is not of the paper."""
 
 @dataclass(frozen=True)
 class Budget:
-    """How large and how long: the only things in which two budgets of a run differ."""
+    """How large, how long and how made; data, code, regulariser and density of t are the run's."""
 
     optimisation: Optimisation
     """Iterations, batch, learning rate, averaging, precision."""
@@ -174,7 +174,7 @@ BOOK: dict[str, Budget] = {
     "fig11-8": _MNIST,
     "fig11-16": _MNIST,
 }
-"""What the weights of this book had: two CPU cores."""
+"""What the weights of this book had, on two CPU cores."""
 
 SMOKE = Budget(
     Optimisation(iterations=4, frozen_iterations=2, batch_size=16, learning_rate=1e-3, warmup=2),

@@ -145,7 +145,7 @@ class VESDE(LinearSDE):
 
     @property
     def log_range(self) -> float:
-        """log(σ_max/σ_min): how many e-folds of noise one unit of t spans."""
+        """log(σ_max/σ_min), the e-folds of noise that one unit of t spans."""
         return math.log(self.sigma_max / self.sigma_min)
 
     # Noise levels

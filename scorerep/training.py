@@ -47,7 +47,7 @@ class TrainingState:
 
     @property
     def averaged(self) -> ScoreModel:
-        """The model with averaged weights: the one to use."""
+        """The model with averaged weights, the one to use."""
         return self.ema.module
 
     def save(self, path: Path, **metadata: str):

@@ -1,12 +1,18 @@
-// A box whose picture is wider than the screen scrolls, and then the Tab key has to reach it.
+// What is wider than a phone's screen scrolls in its box, and then the Tab key has to reach the box.
 const reach = () => {
-  for (const box of document.querySelectorAll(".picture-box")) {
+  for (const formula of document.querySelectorAll('mjx-container:not([display="true"])')) {
+    const text = formula.closest("p, li, dd, td, figcaption") ?? formula.parentElement;
+    formula.classList.toggle("wide-formula", formula.scrollWidth > text.clientWidth + 1);
+  }
+  for (const box of document.querySelectorAll(".picture-box, .wide-formula")) {
     if (box.scrollWidth > box.clientWidth + 1) box.tabIndex = 0;
     else box.removeAttribute("tabindex");
   }
 };
 addEventListener("resize", reach);
-addEventListener("load", reach);
+addEventListener("load", () => {
+  reach();
+  window.MathJax?.startup?.promise?.then(reach); // formulas come late
+});
 for (const image of document.querySelectorAll(".picture-box img"))
-  image.addEventListener("load", reach); // pictures that come late
-reach();
+  image.addEventListener("load", reach); // and so do pictures
