@@ -3,9 +3,10 @@
 import re
 import tomllib
 
+import matplotlib.pyplot as plt
 import pytest
 import yaml
-from _ext import api, figure_lists
+from _ext import api, figure_lists, pictures, typography
 
 import chapters
 import contents
@@ -34,6 +35,33 @@ def test_every_module_has_its_place_in_the_api_pages():
     assert sorted(documented) == sorted(modules)
     listed = re.findall(r"\{py:mod\}`~scorerep\.(\w+)`", (BOOK / "api.md").read_text("utf-8"))
     assert sorted(listed) == sorted(modules)
+
+
+def test_sources_hold_no_tabs():
+    """A tab is most often a backslash and a t, eaten by a script that wrote the page."""
+    assert [path.name for path in BOOK.glob("*.md") if "\t" in path.read_text("utf-8")] == []
+
+
+@pytest.mark.parametrize("before, after", [("", "."), ("(", ""), ("(", "),"), ("", "’s")])
+def test_punctuation_stays_with_its_formula(before, after):
+    formula = r'<span class="math notranslate nohighlight">\(x_t\)</span>'
+    text = f"at {before}{formula}{after} and {formula} alone"
+    kept = f'<span class="keep">{before}{formula}{after}</span>'
+    assert typography.FORMULA.sub(typography.keep, text) == f"at {kept} and {formula} alone"
+
+
+def test_picture_has_a_box_with_the_width_at_which_it_is_readable(tmp_path):
+    figure = ('<figure id="f"><img alt="a" src="../_images/f.png" /><figcaption>'
+              '<span class="caption-number">Fig. 3.1 </span></figcaption></figure>')  # fmt: skip
+    file = tmp_path / "f.png"
+    plt.figure(figsize=(7, 2)).savefig(file, dpi=pictures.DOTS_PER_INCH)
+    files = {"f.png": file}
+    boxed = pictures.FIGURE.sub(lambda match: pictures.box(match, files), figure)
+    opening = '<div class="picture-box" role="group" aria-label="Picture of Fig. 3.1"'
+    assert f'{opening} style="--readable: 609px"><img alt="a"' in boxed
+    assert boxed.count("</div>") == 1
+    file.write_bytes(b"<svg/>" * 10)  # no PNG: left as it is
+    assert pictures.FIGURE.sub(lambda match: pictures.box(match, files), figure) == figure
 
 
 def test_array_types_are_all_in_their_table():
