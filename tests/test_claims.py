@@ -101,7 +101,8 @@ def test_band_needs_a_peak_above_both_ends_and_the_untrained(tmp_path, peak, exp
     [([0.4, 0.3, 0.2, 0.1], HELD), ([0.4, 0.41, 0.2, 0.1], PART), ([0.2, 0.2, 0.2, 0.3], NOT_SEEN)],
 )
 def test_diversity_needs_to_fall(tmp_path, values, expected):
-    table = pd.DataFrame({"latent": [2, 4, 8, 16], "diversity": values})
+    models = ["fig2ab", "fig11-4", "fig11-8", "fig11-16"]
+    table = pd.DataFrame({"model": models, "latent": [2, 4, 8, 16], "diversity": values})
     table = table.assign(low=table.diversity - 0.02, high=table.diversity + 0.02)
     table.to_csv(tmp_path / "diversity.csv", index=False)
     assert verdict(tmp_path, "diversity").verdict == expected
@@ -157,7 +158,7 @@ def test_verdicts_of_the_shipped_tables_are_those_of_the_last_edition():
         "CIFAR-10, three classes, uniform t: the code mostly encodes ": HELD,
         "CIFAR-10, ten classes, uniform t: overall brightness.": HELD,
         "Samples are denoised correctly only with the code of their o": HELD,
-        "The diversity of samples of one code falls with the dimensio": NOT_RUN,
+        "The diversity of samples of one code falls with the dimensio": NOT_SEEN,
         "An adversarially trained λ focuses where the constant is hig": NOT_SEEN,
         "Hyperparameters chosen by the denoising loss are biased by i": HELD,
     }
