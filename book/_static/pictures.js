@@ -1,8 +1,11 @@
 // What is wider than a phone's screen scrolls in its box, and then the Tab key has to reach the box.
 const reach = () => {
   for (const formula of document.querySelectorAll('mjx-container:not([display="true"])')) {
-    const text = formula.closest("p, li, dd, td, figcaption") ?? formula.parentElement;
-    formula.classList.toggle("wide-formula", formula.scrollWidth > text.clientWidth + 1);
+    formula.classList.remove("wide-formula");
+    const text = formula.closest("p, li, dd, dt, figcaption, h1, h2, h3, h4, td, th");
+    if (!text || text.matches("td, th")) continue; // a table scrolls as a whole
+    const wide = formula.getBoundingClientRect().width > text.clientWidth + 1;
+    formula.classList.toggle("wide-formula", wide && !formula.closest("td, th"));
   }
   for (const box of document.querySelectorAll(".picture-box, .wide-formula")) {
     if (box.scrollWidth > box.clientWidth + 1) box.tabIndex = 0;
