@@ -13,6 +13,7 @@ import contents
 import ipynb
 import readme_gallery
 from labels import _chapter_numbers
+from scorerep.figures import STYLE
 from scorerep.model import ScoreModel
 from scorerep.network import UNet
 
@@ -51,6 +52,7 @@ def test_punctuation_stays_with_its_formula(before, after):
 
 
 def test_picture_has_a_box_with_the_width_at_which_it_is_readable(tmp_path):
+    assert pictures.DOTS_PER_INCH == STYLE["figure.dpi"]
     figure = ('<figure id="f"><img alt="a" src="../_images/f.png" /><figcaption>'
               '<span class="caption-number">Fig. 3.1 </span></figcaption></figure>')  # fmt: skip
     file = tmp_path / "f.png"

@@ -42,10 +42,9 @@ def box(match: re.Match, files: dict[str, Path]) -> str:
 
 
 def put_into_boxes(app, pagename, templatename, context, doctree):
-    if "body" not in context or "<figure" not in context["body"]:
-        return
-    files = {name: Path(app.srcdir, path) for path, name in app.builder.images.items()}
-    context["body"] = FIGURE.sub(lambda match: box(match, files), context["body"])
+    if "body" in context:
+        files = {name: Path(app.srcdir, path) for path, name in app.builder.images.items()}
+        context["body"] = FIGURE.sub(lambda match: box(match, files), context["body"])
 
 
 def setup(app):

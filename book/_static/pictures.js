@@ -2,10 +2,10 @@
 const reach = () => {
   for (const formula of document.querySelectorAll('mjx-container:not([display="true"])')) {
     formula.classList.remove("wide-formula");
-    const text = formula.closest("p, li, dd, dt, figcaption, h1, h2, h3, h4, td, th");
-    if (!text || text.matches("td, th")) continue; // a table scrolls as a whole
+    const text = formula.closest("p, li, dd, dt, figcaption, h1, h2, h3, h4");
+    if (!text || formula.closest("td, th")) continue; // a table scrolls as a whole
     const wide = formula.getBoundingClientRect().width > text.clientWidth + 1;
-    formula.classList.toggle("wide-formula", wide && !formula.closest("td, th"));
+    formula.classList.toggle("wide-formula", wide);
   }
   for (const box of document.querySelectorAll(".picture-box, .wide-formula")) {
     if (box.scrollWidth > box.clientWidth + 1) box.tabIndex = 0;
