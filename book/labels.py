@@ -112,7 +112,7 @@ class Labels:
         labels = cls(macros=macros)
         for file in config.get("bibtex_bibfiles", []):
             labels.works |= dict(parse_file(root / file).entries)
-        labels.years = _years(labels.works)
+        labels.years = {key: work.fields["year"] for key, work in labels.works.items()}
         prefixes = _chapter_numbers()
         for path in chapters.pages():
             labels._collect(path, prefixes.get(path.stem, ""))
@@ -187,17 +187,6 @@ def authors(work: Entry) -> str:
     if len(names) > 2:
         return f"{names[0]} et al."
     return " and ".join(names)
-
-
-def _years(works: dict[str, Entry]) -> dict[str, str]:
-    alike = {}
-    for key, work in works.items():
-        alike.setdefault((authors(work), work.fields["year"]), []).append(key)
-    return {
-        key: year + ("abcdefgh"[i] if len(keys) > 1 else "")
-        for (_, year), keys in alike.items()
-        for i, key in enumerate(keys)
-    }
 
 
 def _first(pattern: str, text: str) -> str | None:

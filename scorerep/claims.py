@@ -172,7 +172,8 @@ def _own_code(folder: Path) -> Result:
 
 def _diversity(folder: Path) -> Result:
     table = pd.read_csv(folder / "diversity.csv")
-    table = table[table["model"].isin(["fig2ab", "fig11-4", "fig11-8", "fig11-16"])]
+    shipped = table["finished"] == 0
+    table = table[table["model"].isin(["fig2ab", "fig11-4", "fig11-8", "fig11-16"]) & shipped]
     table = table.sort_values("latent")
     if table.latent.tolist() != [2, 4, 8, 16]:
         raise LookupError("diversity needs codes of 2, 4, 8 and 16 numbers")

@@ -130,7 +130,12 @@ class ScoreModel(nn.Module):
     # The three methods
 
     def score(self, x_t: Data, t: Level, z: Codes | Labels | None = None) -> Data:
-        """Estimate of ∇ log p_t(x_t | z). ``ValueError`` at t = 0, where the kernel vanishes."""
+        """Estimate of ∇ log p_t(x_t | z).
+
+        Raises:
+            ValueError: t = 0, where the kernel vanishes; shapes that are not the model's; a z that
+                is missing, or given to an unconditional model; a checkpoint of the encoder alone.
+        """
         if self.network is None:
             raise ValueError("this checkpoint holds the encoder alone: it has codes and no score")
         self._check_shape(x_t, "x_t")
@@ -173,8 +178,11 @@ class ScoreModel(nn.Module):
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float32, **card):
         """Write ``model.safetensors`` and ``card.json``; ``card`` adds entries to the latter.
 
-        With encoder_only=True in the card the score network, often the larger part, is left out.
+        With encoder_only=True in the card the score network, often the larger part, is left out
+        (``ValueError`` without an encoder).
         """
+        if card.get("encoder_only") and self.encoder is None:
+            raise ValueError("encoder_only=True needs an encoder, and this model has none")
         left_out = "network." if card.get("encoder_only") else ()
         tensors = {
             k: v.to(dtype) for k, v in self.state_dict().items() if not k.startswith(left_out)

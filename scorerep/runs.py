@@ -163,7 +163,12 @@ BOOK: dict[str, Budget] = {
     "fig2cd": _CIFAR,
     "fig3": replace(_TWO_PHASES, optimisation=_schedule(0, frozen_iterations=10_000)),
     "fig4-mnist": _SINGLE_T,
-    "fig4-cifar": replace(_SINGLE_T, encoder_channels=(16, 16, 16)),
+    "fig4-cifar": replace(
+        _SINGLE_T,
+        optimisation=_schedule(750, warmup=100, regulariser_warmup=500, precision="no"),
+        channels=(256, 256, 256),
+        encoder_channels=(16, 16, 16),
+    ),
     "fig5": _MNIST,
     "fig6": _CIFAR,
     "fig7": _TWO_PHASES,

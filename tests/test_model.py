@@ -244,6 +244,13 @@ def test_saved_model_comes_back_exactly(config, tmp_path):
     assert torch.equal(loaded.score(x, 0.4, z), model.score(x, 0.4, z))
 
 
+def test_a_model_without_an_encoder_is_not_saved_as_one(tmp_path):
+    model = ScoreModel(replace(SMALL, latent=0))
+    with pytest.raises(ValueError, match="this model has none"):
+        model.save_pretrained(tmp_path, encoder_only=True)
+    assert not list(tmp_path.iterdir())
+
+
 def test_half_precision_weights_come_back_within_rounding(tmp_path):
     model = new(SMALL)
     model.save_pretrained(tmp_path, dtype=torch.float16)

@@ -53,7 +53,7 @@ def as_written(app, what, name, obj, options, signature, return_annotation):
     if not isinstance(tree, ast.FunctionDef):
         return (signature, return_annotation)
     first = [*tree.args.posonlyargs, *tree.args.args][:1]
-    if first and first[0].arg in ("self", "cls"):
+    if first and first[0].arg in ("self", "cls") and (is_class or what == "method"):
         tree.args.args = tree.args.args[1:]
     returns = ast.unparse(tree.returns) if tree.returns and not is_class else None
     return (f"({ast.unparse(tree.args)})", returns)
@@ -63,6 +63,10 @@ def _fields(cls: type) -> list[str]:
     """The fields of a dataclass or named tuple, as they are written in its body."""
     body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0].body
     written = [item for item in body if isinstance(item, ast.AnnAssign)]
+    for item in written:  # what the command line makes of a type is not the reader's business
+        if isinstance(item.annotation, ast.Subscript):
+            if ast.unparse(item.annotation.value) == "Annotated":
+                item.annotation = item.annotation.slice.elts[0]
     return [ast.unparse(item) for item in written if not item.target.id.startswith("_")]
 
 
