@@ -145,7 +145,7 @@ def _three_classes(folder: Path) -> Result:
     parts, held = [], []
     for run, label in (("fig2cd", "L1"), ("fig6", "KL")):
         knn, pca = trained_codes(folder, run)["knn"], baseline(folder, run, "PCA", "knn")
-        parts.append(f"{label} {_values(knn)} (PCA {pca:.2f})")
+        parts.append(f"{label} {_values(knn)}, PCA {pca:.2f}")
         held.append(bool((knn > pca).all()))
     return Result("kNN " + "; ".join(parts), _verdict(held))
 
@@ -275,7 +275,7 @@ CLAIMS = (
     ),
     Claim(
         "An adversarially trained λ focuses where the constant is high.",
-        "Sec. 1.2", "burden", "MNIST's empirical law; a mixture in the chapter",
+        "Sec. 1.2", "burden", "MNIST's empirical law (on the chapter's mixture it holds)",
         "on the loss, most mass where the constant is largest", _adversary,
     ),
     Claim(

@@ -136,7 +136,7 @@ def test_reference_to_nothing_is_an_error(labels):
 
 
 def test_works_with_the_same_authors_and_year_are_told_apart():
-    """By a letter after the year in references.bib, the only place that site and notebooks share."""
+    """By a letter after the year in references.bib, which site and notebooks share."""
     labels = Labels.of_book()
     cited = [(authors(work), labels.years[key]) for key, work in labels.works.items()]
     assert sorted(set(cited)) == sorted(cited)
