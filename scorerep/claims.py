@@ -133,8 +133,8 @@ def _band(folder: Path) -> Result:
         best = runs["mean"].idxmax()
         ends = max(runs["mean"].iloc[0], runs["mean"].iloc[-1])
         parts.append(
-            f"{label}: {runs['mean'][best]:.2f} ± {runs['std'][best]:.2f} at t = {best:g}, "
-            f"{runs['mean'].iloc[0]:.2f} at t = {runs.index[0]:g}, {runs['mean'].iloc[-1]:.2f} at 1"
+            f"{label}: {runs['mean'][best]:.3f} ± {runs['std'][best]:.3f} at t = {best:g}, "
+            f"{runs['mean'].iloc[0]:.3f} at t = {runs.index[0]:g}, {runs['mean'].iloc[-1]:.3f} at 1"
         )
         spread = runs["std"].mean()
         held.append(runs["mean"][best] - ends > 2 * spread and runs["mean"][best] > untrained)
