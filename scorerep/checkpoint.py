@@ -11,6 +11,7 @@ killed run) sees the old file or the new one, never half of one.
 import dataclasses
 import json
 import os
+import tempfile
 import typing
 from pathlib import Path
 from typing import Any
@@ -86,9 +87,9 @@ def check_writable(folder: Path):
     """Make ``folder``; ``CheckpointError`` now rather than after an hour of training."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
+        # A name of its own: other processes of the same run look at the same time.
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".writable-"):
+            pass
     except OSError as error:
         raise CheckpointError(f"cannot write to the checkpoint folder {folder}: {error}") from None
 

@@ -1,6 +1,7 @@
 """Checkpoints are whole or absent, say what they are, and refuse what does not fit."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
@@ -69,6 +70,12 @@ def test_unwritable_folder_is_found_before_training(tmp_path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(CheckpointError, match="cannot write to the checkpoint folder"):
         checkpoint.check_writable(tmp_path / "file" / "run")
+
+
+def test_processes_of_one_run_may_look_at_the_folder_together(tmp_path):
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(checkpoint.check_writable, [tmp_path] * 400))
+    assert not list(tmp_path.iterdir())
 
 
 def test_weights_that_do_not_fit_say_where(tmp_path):
