@@ -97,8 +97,9 @@ def main(arguments: Arguments):
     for folder in arguments.folders:
         experiment = load_experiment(folder)
         classes = experiment.classes or None
-        train, test = (load_data(experiment.data, part, classes) for part in ("train", "test"))
+        test = load_data(experiment.data, "test", classes)
         if arguments.finish:
+            train = load_data(experiment.data, "train", classes)
             models = finished(folder, train, arguments)
         else:
             models = [(0, ScoreModel.from_pretrained(folder))]

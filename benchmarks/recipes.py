@@ -33,7 +33,6 @@ from scorerep.training import make_accelerator, training_loop
 PLAIN = replace(PAPER["fig4-mnist"], name="paper", single_t=0.68)
 FAST = Optimisation(iterations=80_000, batch_size=64, learning_rate=1e-3, warmup=100)
 SWEEP = BOOK["fig4-mnist"]
-DENSE = replace(SWEEP, optimisation=replace(SWEEP.optimisation, iterations=80_000))
 
 
 def edm(experiment: Experiment) -> Experiment:
@@ -50,8 +49,8 @@ def unet(draws: int = 1, channels: tuple[int, ...] = (16, 32), **changes) -> Exp
 
 def dense(draws: int = 4, encoder: tuple[int, ...] = (16, 32), **changes) -> Experiment:
     """The dense score network of the book's sweep."""
-    optimisation = replace(DENSE.optimisation, **changes)
-    budget = replace(DENSE, optimisation=optimisation, draws_per_image=draws)
+    optimisation = replace(SWEEP.optimisation, iterations=FAST.iterations, **changes)
+    budget = replace(SWEEP, optimisation=optimisation, draws_per_image=draws)
     return replace(budget, encoder_channels=encoder).of(PLAIN)
 
 

@@ -89,8 +89,6 @@ class Labels:
     """Page name → title."""
     works: dict[str, Entry] = field(default_factory=dict)
     """Citation key → entry of references.bib."""
-    years: dict[str, str] = field(default_factory=dict)
-    """Citation key → its year, with a letter where authors and year alone would not tell."""
     macros: dict[str, str] = field(default_factory=dict)
     """TeX macros of _config.yml."""
     link: Callable[[str], str] = "{}.ipynb".format
@@ -112,7 +110,6 @@ class Labels:
         labels = cls(macros=macros)
         for file in config.get("bibtex_bibfiles", []):
             labels.works |= dict(parse_file(root / file).entries)
-        labels.years = {key: work.fields["year"] for key, work in labels.works.items()}
         prefixes = _chapter_numbers()
         for path in chapters.pages():
             labels._collect(path, prefixes.get(path.stem, ""))

@@ -124,9 +124,15 @@ def _lookup(labels: Labels, label: str) -> str:
 def _cite(role: str, keys: list[str], labels: Labels) -> str:
     known = [key.strip() for key in keys]
     if role == "cite:t":
-        return ", ".join(f"{authors(labels.works[key])} ({labels.years[key]})" for key in known)
+        return ", ".join(
+            f"{authors(labels.works[key])} ({labels.works[key].fields['year']})" for key in known
+        )
     return (
-        "(" + "; ".join(f"{authors(labels.works[key])}, {labels.years[key]}" for key in known) + ")"
+        "("
+        + "; ".join(
+            f"{authors(labels.works[key])}, {labels.works[key].fields['year']}" for key in known
+        )
+        + ")"
     )
 
 
@@ -139,10 +145,12 @@ def reference_list(text: str, labels: Labels) -> str:
         for key in role[3].split(",")
     }
     lines = []
-    for key in sorted(cited, key=lambda key: (authors(labels.works[key]), labels.years[key])):
+    for key in sorted(
+        cited, key=lambda key: (authors(labels.works[key]), labels.works[key].fields["year"])
+    ):
         work = labels.works[key]
         title = str(Text.from_latex(work.fields["title"]))
-        line = f"- {authors(work)} ({labels.years[key]}). *{title}*."
+        line = f"- {authors(work)} ({work.fields['year']}). *{title}*."
         if venue := work.fields.get("journal") or work.fields.get("booktitle"):
             line += f" {Text.from_latex(venue)}."
         if doi := work.fields.get("doi"):

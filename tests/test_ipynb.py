@@ -137,8 +137,7 @@ def test_reference_to_nothing_is_an_error(labels):
 
 def test_works_with_the_same_authors_and_year_are_told_apart():
     """By a letter after the year in references.bib, which site and notebooks share."""
-    labels = Labels.of_book()
-    cited = [(authors(work), labels.years[key]) for key, work in labels.works.items()]
+    cited = [(authors(work), work.fields["year"]) for work in Labels.of_book().works.values()]
     assert sorted(set(cited)) == sorted(cited)
 
 
