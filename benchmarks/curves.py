@@ -2,6 +2,7 @@
 
     python -m benchmarks.curves fig5 --seeds 1 2
     python -m benchmarks.curves fig3-unet fig5-dense --seeds 0 1 2
+    python -m benchmarks.curves fig5 --seeds 2 --iterations 6000    # goes on
 
 A run of the book like any other (the weights are kept in its folder), stopped at every stage to
 score its code: fitted on 10,000 training images, scored on 10,000 test images. Where the encoder
@@ -27,7 +28,9 @@ from scorerep.fit import fit
 from scorerep.runs import BOOK, PAPER, BudgetName, at_budget
 from scorerep.sweep import Scorer, merge_rows
 
-STAGES = (50, 100, 200, 350, 500, 750, 1_000, 1_500, 2_000, 2_500, 3_000, 3_500)
+STAGES = (
+    50, 100, 200, 350, 500, 750, 1_000, 1_500, 2_000, 2_500, 3_000, 3_500, 4_000, 5_000, 6_000,
+)  # fmt: skip
 UNET = replace(
     BOOK["fig5"],
     optimisation=replace(BOOK["fig5"].optimisation, iterations=2_500, regulariser_warmup=500),
@@ -57,6 +60,8 @@ class Arguments:
     """One training each."""
     budget: BudgetName = "book"
     """Whose settings."""
+    iterations: int = 0
+    """Instead of the budget's; a run that has fewer goes on."""
     precision: str = ""
     """Instead of the budget's: no, bf16 or fp16."""
     stages: tuple[int, ...] = STAGES
@@ -71,10 +76,12 @@ def settings(name: str, arguments: Arguments) -> Experiment:
     """What learns the code in a run or control."""
     experiment = CONTROLS[name] if name in CONTROLS else at_budget(name, arguments.budget)
     experiment = experiment.first_phase()
+    changed = experiment.optimisation
     if arguments.precision:
-        changed = replace(experiment.optimisation, precision=arguments.precision)
-        experiment = replace(experiment, optimisation=changed)
-    return experiment
+        changed = replace(changed, precision=arguments.precision)
+    if arguments.iterations:
+        changed = replace(changed, iterations=arguments.iterations)
+    return replace(experiment, optimisation=changed)
 
 
 def curve(name: str, seed: int, scorers: dict, arguments: Arguments):

@@ -219,7 +219,8 @@ def _sigma_max(folder: Path) -> Result:
 def _values(values: pd.Series) -> str:
     if len(values) == 1:
         return f"{values.iloc[0]:.2f} (one seed)"
-    return f"{values.mean():.2f} ± {values.std():.2f} ({len(values)} seeds)"
+    about = f"{len(values)} seeds, lowest {values.min():.2f}"
+    return f"{values.mean():.2f} ± {values.std():.2f} ({about})"
 
 
 def _verdict(held: list[bool]) -> str:
