@@ -5,13 +5,13 @@
 
 writes results/diversity.csv: 32 codes of test images, 16 samples of each, all models from the same
 noises; Heun, 14 steps. With a 95 % bootstrap interval over codes. The first test images are used.
+The spread of each code is in results/diversity_codes.csv: models are compared code by code.
 
 What a sample shows is decided at high noise, where uniform t pays a score network least. ``finish``
 trains it on there, with the code frozen: uniform σ, drawn from a log-normal about 2 and weighted,
 as in Figure 3. The spread is measured again after so many iterations. A stopped command goes on.
 """
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +21,7 @@ import torch
 import tyro
 
 from scorerep.checkpoint import read_card
-from scorerep.conditioning import diversity, samples_of_codes
+from scorerep.conditioning import diversity, samples_of_codes, spreads
 from scorerep.data import load_data
 from scorerep.evaluation import encode_in_batches
 from scorerep.fit import load_experiment
@@ -62,21 +62,23 @@ class Arguments:
     """The table; rows of the same model and length are replaced."""
 
 
-def measure(model: ScoreModel, test: ImageData, arguments: Arguments) -> dict:
+def sampled(model: ScoreModel, test: ImageData, arguments: Arguments) -> torch.Tensor:
+    """Images of shape (codes, samples, channel, height, width)."""
     z = encode_in_batches(model, test.subset(arguments.codes))
     generator = torch.Generator().manual_seed(arguments.seed)
-    images = samples_of_codes(model, z, arguments.samples, arguments.steps, generator)
-    value, low, high = diversity(images.clamp(-1, 1), arguments.seed)
-    return {"diversity": value, "low": low, "high": high}
+    return samples_of_codes(model, z, arguments.samples, arguments.steps, generator).clamp(-1, 1)
 
 
-def finished(folder: Path, data: ImageData, arguments: Arguments):
-    """The model after each of the lengths of ``finish``, with the length."""
-    model = ScoreModel.from_pretrained(folder)
-    last = max(arguments.finish)
+def finished(folder: Path, data: ImageData, arguments: Arguments) -> dict[int, Path]:
+    """Train the model on; the folders of its weights after each of the lengths of ``finish``."""
+    places = {n: arguments.folder / f"{folder.name}-{n}" for n in sorted(arguments.finish)}
+    missing = [n for n, place in places.items() if not (place / "card.json").exists()]
+    if not missing:
+        return places
     optimisation = Optimisation(
-        last, batch_size=arguments.batch, learning_rate=arguments.learning_rate, warmup=50
+        missing[-1], batch_size=arguments.batch, learning_rate=arguments.learning_rate, warmup=50
     )
+    model = ScoreModel.from_pretrained(folder)
     sde = model.sde
     objective = Objective(UniformSigma(sde), log_normal_sigma(sde, 2.0, 1.8), frozen_encoder=True)
     state_file = arguments.folder / f"{folder.name}.safetensors"
@@ -85,12 +87,13 @@ def finished(folder: Path, data: ImageData, arguments: Arguments):
         resume=state_file if state_file.exists() else None,
         accelerator=make_accelerator(optimisation),
     )  # fmt: skip
+    arguments.folder.mkdir(parents=True, exist_ok=True)
     for state in loop:
-        if state.step in arguments.finish:
-            yield state.step, state.averaged.eval()
-        if state.step % 100 == 0:  # after the measurement, which is repeated rather than lost
-            arguments.folder.mkdir(parents=True, exist_ok=True)
+        if state.step in missing:
+            state.averaged.save_pretrained(places[state.step], iterations_done=state.step)
+        if state.step % 100 == 0:
             state.save(state_file)
+    return places
 
 
 def main(arguments: Arguments):
@@ -98,23 +101,28 @@ def main(arguments: Arguments):
         experiment = load_experiment(folder)
         classes = experiment.classes or None
         test = load_data(experiment.data, "test", classes)
+        folders = {0: folder}
         if arguments.finish:
-            train = load_data(experiment.data, "train", classes)
-            models = finished(folder, train, arguments)
-        else:
-            models = [(0, ScoreModel.from_pretrained(folder))]
-        started = time.monotonic()
-        for length, model in models:
-            row = {
+            folders = finished(folder, load_data(experiment.data, "train", classes), arguments)
+        for length, place in folders.items():
+            about = {
                 "model": experiment.name, "latent": experiment.model.latent, "finished": length,
-                **measure(model, test, arguments), "codes": arguments.codes,
-                "samples": arguments.samples, "iterations": read_card(folder)["iterations_done"],
-                "seconds": round(time.monotonic() - started),
+            }  # fmt: skip
+            images = sampled(ScoreModel.from_pretrained(place), test, arguments)
+            row = about | dict(
+                zip(("diversity", "low", "high"), diversity(images, arguments.seed), strict=True)
+            )
+            row |= {
+                "codes": arguments.codes, "samples": arguments.samples,
+                "iterations": read_card(folder)["iterations_done"],
             }  # fmt: skip
             print(
                 {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}, flush=True
             )
             merge_rows(pd.DataFrame([row]), arguments.out, KEY)
+            each = [about | {"code": i, "spread": float(v)} for i, v in enumerate(spreads(images))]
+            codes = arguments.out.with_name(f"{arguments.out.stem}_codes.csv")
+            merge_rows(pd.DataFrame(each), codes, [*KEY, "code"])
 
 
 if __name__ == "__main__":

@@ -114,16 +114,23 @@ def samples_of_codes(
     return torch.cat(images).unflatten(0, (len(z), samples))
 
 
-def diversity(
-    images: Float[Tensor, "codes samples channel height width"], seed: int = 0
-) -> tuple[float, float, float]:
-    """Variance over samples of one code, mean over pixels and codes; 95 % bootstrap over codes."""
+def spreads(
+    images: Float[Tensor, "codes samples channel height width"],
+) -> Float[Tensor, " codes"]:
+    """Variance over the samples of each code, mean over pixels."""
     if images.ndim != 5 or images.shape[1] < 2:
         raise ValueError(
             "images must be (codes, samples, channel, height, width) with at least 2 samples, "
             f"got {tuple(images.shape)}"
         )
-    spread = images.var(1).flatten(1).mean(1)
+    return images.var(1).flatten(1).mean(1)
+
+
+def diversity(
+    images: Float[Tensor, "codes samples channel height width"], seed: int = 0
+) -> tuple[float, float, float]:
+    """The mean of ``spreads`` over the codes, with a 95 % bootstrap interval."""
+    spread = spreads(images)
     return float(spread.mean()), *bootstrap_interval(np.asarray(spread), seed=seed)
 
 

@@ -15,6 +15,7 @@ import re
 import textwrap
 import urllib.request
 from pathlib import Path
+from typing import Annotated, get_args, get_origin
 
 from docutils import nodes
 from sphinx.transforms.post_transforms import SphinxPostTransform
@@ -68,6 +69,13 @@ def _fields(cls: type) -> list[str]:
             if ast.unparse(item.annotation.value) == "Annotated":
                 item.annotation = item.annotation.slice.elts[0]
     return [ast.unparse(item) for item in written if not item.target.id.startswith("_")]
+
+
+def types_alone(app, what, name, obj, options, lines):
+    """Before the members of a class are written: their types, without words to the command line."""
+    for field, kind in inspect.get_annotations(obj).items() if what == "class" else ():
+        if get_origin(kind) is Annotated:
+            obj.__annotations__[field] = get_args(kind)[0]
 
 
 # Docstrings
@@ -221,6 +229,7 @@ def setup(app):
         app.setup_extension(extension)
     app.connect("config-inited", use_torch_index, priority=100)
     app.connect("autodoc-process-signature", as_written)
+    app.connect("autodoc-process-docstring", types_alone)
     app.connect("autodoc-process-docstring", from_plain_text, priority=100)
     app.connect("missing-reference", name_in_full, priority=100)
     app.connect("missing-reference", plain_text, priority=900)
