@@ -7,8 +7,8 @@ MNIST, single t = 0.68 (σ = 3.3), L1, code of two dimensions: one run of Figure
 budget; the objective is the same for all. One thread each (set OMP_NUM_THREADS), so that one
 process per core can share the work; only training is on the clock, not the scoring.
 kNN (k = 15) is fitted on 10,000 training codes and scored on 5,000 test codes. A run ends when two
-readings in a row are beyond the goal. Results go to results/recipes.csv, one row a reading; runs
-that are there are not repeated.
+readings in a row are beyond the goal. Results go to results/recipes.csv, one row a reading, as runs
+end; runs that are there are not repeated.
 """
 
 import time
@@ -27,7 +27,7 @@ from scorerep.experiments import Experiment
 from scorerep.model import ScoreModel
 from scorerep.optimisation import Optimisation
 from scorerep.runs import BOOK, PAPER, Budget
-from scorerep.sweep import write_table
+from scorerep.sweep import merge_rows
 from scorerep.training import make_accelerator, training_loop
 
 PLAIN = replace(PAPER["fig4-mnist"], name="paper", single_t=0.68)
@@ -82,7 +82,7 @@ class Arguments:
     seeds: tuple[int, ...] = (0, 1, 2)
     """One run each."""
     precision: Literal["no", "bf16", "fp16"] = "no"
-    """Of all but the paper's; a processor without bfloat16 is slower with it."""
+    """Of all but the paper's recipe; a processor without bfloat16 is slower with it."""
     seconds: float = 600.0
     """Of training, at most."""
     goal: float = 0.7
@@ -90,7 +90,7 @@ class Arguments:
     every: float = 30.0
     """Seconds between readings."""
     folder: Path = Path("runs/recipes")
-    """One table a run."""
+    """Of locks, so that several processes can share the work."""
     out: Path = Path("results/recipes.csv")
     """All of them."""
 
@@ -130,26 +130,25 @@ def main(arguments: Arguments):
         for number, (name, experiment) in enumerate(RECIPES.items()):
             if name not in arguments.recipes:
                 continue
-            path = arguments.folder / f"{number}-{seed}.csv"
             try:
-                with FileLock(path.with_suffix(".lock"), timeout=0):
-                    if path.exists():
-                        continue
+                with FileLock(arguments.folder / f"{number}-{seed}.lock", timeout=0):
+                    if arguments.out.exists():
+                        done = pd.read_csv(arguments.out)
+                        if ((done.recipe == name) & (done.seed == seed)).any():
+                            continue
                     experiment = replace(experiment, seed=seed)
-                    if not name.startswith("paper"):
+                    if name != "paper":
                         changed = replace(experiment.optimisation, precision=arguments.precision)
                         experiment = replace(experiment, optimisation=changed)
                     table = readings(experiment, arguments, train, test)
                     table.insert(0, "recipe", name)
                     table.insert(1, "seed", seed)
                     table.insert(2, "precision", experiment.optimisation.precision)
-                    write_table(table, path)
+                    with FileLock(arguments.folder / "table.lock"):
+                        merge_rows(table, arguments.out, ["recipe", "seed", "step"])
                     print(table.tail(1).to_string(header=False), flush=True)
             except Timeout:
                 continue
-    with FileLock(arguments.folder / "table.lock"):
-        parts = [pd.read_csv(path) for path in sorted(arguments.folder.glob("*.csv"))]
-        write_table(pd.concat(parts, ignore_index=True), arguments.out)
 
 
 if __name__ == "__main__":

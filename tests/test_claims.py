@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -108,15 +109,25 @@ def test_band_needs_a_peak_above_both_ends_and_the_untrained(tmp_path, peak, exp
 
 @pytest.mark.parametrize(
     "values, expected",
-    [([0.4, 0.3, 0.2, 0.1], HELD), ([0.4, 0.41, 0.2, 0.1], PART), ([0.2, 0.2, 0.2, 0.3], NOT_SEEN)],
+    [
+        ([0.4, 0.3, 0.2, 0.1], HELD),
+        ([0.4, 0.41, 0.2, 0.1], PART),  # one step goes up
+        ([0.4, 0.4, 0.4, 0.1], PART),
+        ([0.2, 0.2, 0.2, 0.3], NOT_SEEN),
+    ],
 )
-def test_diversity_needs_to_fall(tmp_path, values, expected):
+def test_diversity_needs_to_fall_image_by_image(tmp_path, values, expected):
     models = ["fig2ab", "fig11-4", "fig11-8", "fig11-16"]
-    table = pd.DataFrame({"model": models, "latent": [2, 4, 8, 16], "diversity": values})
-    table = table.assign(low=table.diversity - 0.02, high=table.diversity + 0.02, finished=0)
-    longer = table.assign(diversity=table.diversity[::-1].to_numpy(), finished=500)
-    table = pd.concat([table, longer])  # models that were trained on are not the shipped ones
-    table.to_csv(tmp_path / "diversity.csv", index=False)
+    images = np.random.default_rng(0)
+    common = images.normal(0, 0.3, 32)  # images differ by far more than models
+    table = pd.concat(
+        pd.DataFrame({"model": name, "finished": finished, "code": range(32),
+                      "spread": common + value + images.normal(0, 0.01, 32)})
+        # models that were trained on are not the shipped ones
+        for finished, order in ((0, values), (500, values[::-1]))
+        for name, value in zip(models, order, strict=True)
+    )  # fmt: skip
+    table.to_csv(tmp_path / "diversity_codes.csv", index=False)
     assert verdict(tmp_path, "diversity").verdict == expected
 
 
@@ -170,7 +181,7 @@ def test_verdicts_of_the_shipped_tables_are_those_of_the_last_edition():
         "CIFAR-10, three classes, uniform t: the code holds more of t": HELD,
         "CIFAR-10, ten classes, uniform t: overall brightness.": HELD,
         "Samples are denoised correctly only with the code of their o": HELD,
-        "The diversity of samples of one code falls with the dimensio": NOT_SEEN,
+        "The diversity of samples of one code falls with the dimensio": PART,
         "An adversarially trained λ focuses where the constant is hig": NOT_SEEN,
         "Hyperparameters chosen by the denoising loss are biased by i": HELD,
     }
