@@ -2,9 +2,9 @@
 
     claims("results")     # one row a claim: claim, chapter, run, number, threshold, verdict
 
-Everything is read from the tables under ``results/``; no threshold was changed after its runs (the
-comparison of Figure 11's models was: it is paired by image since they were there). A
-claim whose table or rows are not there yet is "not run".
+Everything is read from the tables under ``results/``; no threshold was changed after its runs. How
+Figure 11's models are compared was: image by image, since all of them see the same. A claim whose
+table or rows are not there yet is "not run".
 """
 
 from collections.abc import Callable

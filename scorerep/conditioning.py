@@ -117,7 +117,10 @@ def samples_of_codes(
 def spreads(
     images: Float[Tensor, "codes samples channel height width"],
 ) -> Float[Tensor, " codes"]:
-    """Variance over the samples of each code, mean over pixels."""
+    """Variance over the samples of each code, mean over pixels; in squared units of the images.
+
+    ``ValueError`` for another shape or fewer than two samples of a code.
+    """
     if images.ndim != 5 or images.shape[1] < 2:
         raise ValueError(
             "images must be (codes, samples, channel, height, width) with at least 2 samples, "
@@ -129,7 +132,7 @@ def spreads(
 def diversity(
     images: Float[Tensor, "codes samples channel height width"], seed: int = 0
 ) -> tuple[float, float, float]:
-    """The mean of ``spreads`` over the codes, with a 95 % bootstrap interval."""
+    """The mean of ``spreads`` over the codes, and the ends of its 95 % bootstrap interval."""
     spread = spreads(images)
     return float(spread.mean()), *bootstrap_interval(np.asarray(spread), seed=seed)
 

@@ -72,7 +72,7 @@ def _fields(cls: type) -> list[str]:
 
 
 def types_alone(app, what, name, obj, options, lines):
-    """Before the members of a class are written: their types, without words to the command line."""
+    """Fields show their type alone, as in signatures. (A class is written before its members.)"""
     for field, kind in inspect.get_annotations(obj).items() if what == "class" else ():
         if get_origin(kind) is Annotated:
             obj.__annotations__[field] = get_args(kind)[0]
