@@ -64,6 +64,7 @@ RECIPES: dict[str, Experiment] = {
     "dense, batch 64": dense(1, batch_size=64),
     "dense, batch 32 × 4 draws": dense(),
     "dense, 4 draws, rate 2e-3": dense(learning_rate=2e-3),
+    "dense, 4 draws, averaging 0.995": dense(ema=0.995),
     "narrow dense, batch 128": dense(1, 256, batch_size=128),
     "narrow dense, batch 128 × 4 draws": dense(4, 256, batch_size=128),
     "narrow dense, batch 128 × 4 draws, compiled": dense(4, 256, batch_size=128, compile=True),
@@ -142,7 +143,8 @@ def main(arguments: Arguments):
                     table = readings(experiment, arguments, train, test)
                     table.insert(0, "recipe", name)
                     table.insert(1, "seed", seed)
-                    table.insert(2, "precision", experiment.optimisation.precision)
+                    table.insert(2, "processor", torch.backends.cpu.get_cpu_capability())
+                    table.insert(3, "precision", experiment.optimisation.precision)
                     with FileLock(arguments.folder / "table.lock"):
                         merge_rows(table, arguments.out, ["recipe", "seed", "step"])
                     print(table.tail(1).to_string(header=False), flush=True)
