@@ -20,7 +20,7 @@ import pandas as pd
 import torch
 import tyro
 
-from scorerep.checkpoint import read_card
+from scorerep.checkpoint import read_card, read_tensors
 from scorerep.conditioning import diversity, samples_of_codes, spreads
 from scorerep.data import load_data
 from scorerep.evaluation import encode_in_batches
@@ -75,17 +75,21 @@ def finished(folder: Path, data: ImageData, arguments: Arguments) -> dict[int, P
     missing = [n for n, place in places.items() if not (place / "card.json").exists()]
     if not missing:
         return places
+    state_file = arguments.folder / f"{folder.name}.safetensors"
+    resume = state_file if state_file.exists() else None
+    if resume and (step := int(read_tensors(resume)[1]["step"])) >= missing[0]:
+        raise ValueError(
+            f"finish: {resume} is at iteration {step}, too late for {missing[0]}: remove it"
+        )
     optimisation = Optimisation(
         missing[-1], batch_size=arguments.batch, learning_rate=arguments.learning_rate, warmup=50
     )
     model = ScoreModel.from_pretrained(folder)
     sde = model.sde
     objective = Objective(UniformSigma(sde), log_normal_sigma(sde, 2.0, 1.8), frozen_encoder=True)
-    state_file = arguments.folder / f"{folder.name}.safetensors"
     loop = training_loop(
         model, data, objective, optimisation, arguments.seed,
-        resume=state_file if state_file.exists() else None,
-        accelerator=make_accelerator(optimisation),
+        resume=resume, accelerator=make_accelerator(optimisation),
     )  # fmt: skip
     arguments.folder.mkdir(parents=True, exist_ok=True)
     for state in loop:

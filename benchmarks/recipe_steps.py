@@ -31,7 +31,7 @@ DENSE, UNET = "dense, batch 32 × 4 draws", "U-Net 16/32"
 class Arguments:
     """Time the steps of recipes."""
 
-    recipes: tuple[str, ...] = tuple(name for name in RECIPES if "compiled" not in name)
+    recipes: tuple[str, ...] = tuple(RECIPES)
     """With one thread."""
     variants: tuple[str, ...] = (DENSE, UNET)
     """Also with two threads, and compiled with one."""

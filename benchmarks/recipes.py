@@ -35,16 +35,14 @@ FAST = Optimisation(iterations=80_000, batch_size=64, learning_rate=1e-3, warmup
 SWEEP = BOOK["fig4-mnist"]
 
 
-def edm(experiment: Experiment) -> Experiment:
-    """The paper's recipe with EDM's preconditioning and nothing else."""
-    model = replace(experiment.model, parametrisation="edm")
-    return replace(experiment, model=model, weighting="tau2")
+def papers_form(experiment: Experiment) -> Experiment:
+    """The paper's form of the score network, a network over σ, and nothing else of it."""
+    return replace(experiment, model=replace(experiment.model, parametrisation="paper"))
 
 
-def unet(draws: int = 1, channels: tuple[int, ...] = (16, 32), **changes) -> Experiment:
+def unet(channels: tuple[int, ...] = (16, 32), **changes) -> Experiment:
     """A U-Net preconditioned after EDM."""
-    budget = Budget(replace(FAST, **changes), channels=channels, draws_per_image=draws)
-    return budget.of(PLAIN)
+    return Budget(replace(FAST, **changes), channels=channels).of(PLAIN)
 
 
 def dense(draws: int = 4, width: int = 512, **changes) -> Experiment:
@@ -56,18 +54,14 @@ def dense(draws: int = 4, width: int = 512, **changes) -> Experiment:
 
 RECIPES: dict[str, Experiment] = {
     "paper": PLAIN,
-    "paper + EDM preconditioning": edm(PLAIN),
-    "U-Net 32/64, batch 64, rate 1e-3": unet(channels=(32, 64)),
     "U-Net 16/32": unet(),
-    "U-Net 16/32, batch 16 × 4 draws": unet(4, batch_size=16),
     "U-Net 8/16, batch 32, rate 2e-3": unet(channels=(8, 16), batch_size=32, learning_rate=2e-3),
     "dense, batch 64": dense(1, batch_size=64),
     "dense, batch 32 × 4 draws": dense(),
     "dense, 4 draws, rate 2e-3": dense(learning_rate=2e-3),
     "dense, 4 draws, averaging 0.995": dense(ema=0.995),
-    "narrow dense, batch 128": dense(1, 256, batch_size=128),
+    "dense, 4 draws, averaging 0.995, the paper's form": papers_form(dense(ema=0.995)),
     "narrow dense, batch 128 × 4 draws": dense(4, 256, batch_size=128),
-    "narrow dense, batch 128 × 4 draws, compiled": dense(4, 256, batch_size=128, compile=True),
 }
 """From the paper's settings to the book's, and what was tried on the way."""
 
