@@ -1,28 +1,29 @@
 """What one training step of a recipe costs: by threads, and with compiled networks.
 
     python -m benchmarks.recipe_steps
+    python -m benchmarks.recipe_steps --precision bf16
 
 The clock of ``benchmarks.recipes`` is that of the processor it ran on. The seconds of a step
-compare processors, one process per core with one process on all cores, and eager with compiled
-networks. Results go to results/recipe-steps.csv, one row a recipe, processor and setting; run it on
-an idle machine.
+compare machines, precisions, one process per core with one process on all cores, and eager with
+compiled networks. Results go to results/recipe-steps.csv, one row a recipe, machine and setting;
+run it on an idle machine. Columns: ``first``, seconds of the first step, and ``later``, the median
+of the other ``steps``.
 """
 
-import time
+import platform
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
+from typing import Literal
 
 import pandas as pd
 import torch
 import tyro
 
-from benchmarks.recipes import RECIPES
+from benchmarks.recipes import RECIPES, loop_of
+from benchmarks.scale import step_seconds
 from scorerep.data import load_data
-from scorerep.experiments import Experiment
-from scorerep.model import ScoreModel
 from scorerep.sweep import merge_rows
-from scorerep.training import make_accelerator, training_loop
 
 DENSE, UNET = "dense, batch 32 × 4 draws", "U-Net 16/32"
 
@@ -35,26 +36,14 @@ class Arguments:
     """With one thread."""
     variants: tuple[str, ...] = (DENSE, UNET)
     """Also with two threads, and compiled with one."""
+    machine: str = platform.node()
+    """A name for the computer, as in ``benchmarks.recipes``."""
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    """Of all, the paper's too."""
     seconds: float = 15.0
     """For each, after the first step."""
     out: Path = Path("results/recipe-steps.csv")
     """The table."""
-
-
-def step_seconds(experiment: Experiment, data, seconds: float) -> tuple[float, float, int]:
-    """Seconds of the first step, the median of the later ones, and how many these were."""
-    torch.manual_seed(experiment.seed)
-    loop = training_loop(
-        ScoreModel(experiment.model), data, experiment.objective(), experiment.optimisation,
-        experiment.seed, accelerator=make_accelerator(experiment.optimisation),
-    )  # fmt: skip
-    times = [time.monotonic()]
-    # The first step compiles, where there is something to compile; three at least follow.
-    while len(times) < 5 or times[-1] - times[1] < seconds:
-        next(loop)
-        times.append(time.monotonic())
-    first, *later = (end - start for start, end in zip(times, times[1:]))
-    return first, median(later), len(later)
 
 
 def main(arguments: Arguments):
@@ -64,16 +53,24 @@ def main(arguments: Arguments):
         settings += [(name, 2, False), (name, 1, True)]
     for name, threads, compiled in settings:
         torch.set_num_threads(threads)
-        optimisation = replace(RECIPES[name].optimisation, precision="no", compile=compiled)
+        changes = {"precision": arguments.precision, "compile": compiled}
+        optimisation = replace(RECIPES[name].optimisation, **changes)
         experiment = replace(RECIPES[name], optimisation=optimisation)
-        first, later, steps = step_seconds(experiment, data, arguments.seconds)
+        seconds = []
+        for each in step_seconds(loop_of(experiment, data)):
+            seconds.append(each)
+            # The first step compiles, where there is something to compile; three at least follow.
+            if len(seconds) > 3 and sum(seconds[1:]) >= arguments.seconds:
+                break
+        first, *later = seconds
         row = {
-            "recipe": name, "processor": torch.backends.cpu.get_cpu_capability(),
-            "threads": threads, "compiled": compiled,
-            "first": first, "later": later, "steps": steps,
+            "recipe": name, "machine": arguments.machine,
+            "processor": torch.backends.cpu.get_cpu_capability(),
+            "precision": arguments.precision, "threads": threads, "compiled": compiled,
+            "first": first, "later": median(later), "steps": len(later),
         }  # fmt: skip
         print(row, flush=True)
-        keys = ["recipe", "processor", "threads", "compiled"]
+        keys = ["recipe", "machine", "precision", "threads", "compiled"]
         merge_rows(pd.DataFrame([row]), arguments.out, keys)
 
 

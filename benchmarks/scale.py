@@ -15,6 +15,7 @@ import os
 import resource
 import statistics
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -91,6 +92,17 @@ def constant(arguments: Arguments, n: int, out=None) -> dict:
     return row
 
 
+def step_seconds(loop: Iterable) -> Iterator[float]:
+    """Seconds of each step of a training loop, the GPU's work included."""
+    started = time.perf_counter()
+    for _ in loop:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        now = time.perf_counter()
+        yield now - started
+        started = now
+
+
 def training(arguments: Arguments, config: ModelConfig) -> dict:
     """Seconds of a training step of this model on random images of its shape."""
     torch.manual_seed(0)
@@ -100,13 +112,8 @@ def training(arguments: Arguments, config: ModelConfig) -> dict:
     labels = torch.zeros(len(images), dtype=torch.long)
     data = ImageData(images, labels, ("noise",), "noise", "train")
     optimisation = Optimisation(arguments.repeats + 2, batch_size=arguments.batch, warmup=1)
-    seconds, started = [], time.perf_counter()
-    for _ in training_loop(ScoreModel(config), data, experiment.objective(), optimisation):
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        now = time.perf_counter()
-        seconds.append(now - started)
-        started = now
+    loop = training_loop(ScoreModel(config), data, experiment.objective(), optimisation)
+    seconds = list(step_seconds(loop))
     return {
         "image_size": config.image_shape[-1], "channels": "/".join(map(str, config.channels)),
         "latent": config.latent, "batch": arguments.batch,
