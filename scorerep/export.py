@@ -26,12 +26,12 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from scorerep.checkpoint import CheckpointError
+from scorerep.codes.scores import encode_in_batches
 from scorerep.data import DataError, load_data
-from scorerep.evaluation import encode_in_batches
-from scorerep.figures import class_palette
-from scorerep.fit import load_experiment
-from scorerep.images import ImageData
+from scorerep.data.images import ImageData
 from scorerep.model import ScoreModel
+from scorerep.plots import class_palette
+from scorerep.runs.fit import load_experiment
 from scorerep.sde import expand_as
 from scorerep.types import Codes, Data, Times
 

@@ -22,8 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scorerep import checkpoint
-from scorerep.encoder import Encoder
-from scorerep.network import DenseNetwork, UNet
+from scorerep.networks.encoder import Encoder
+from scorerep.networks.unet import DenseNetwork, UNet
 from scorerep.sde import VESDE, expand_as
 from scorerep.types import Codes, Data, Labels, Level
 

@@ -16,14 +16,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from scipy.stats import binomtest
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from scorerep import checkpoint
-from scorerep.evaluation import bootstrap_interval
-from scorerep.images import ImageData
-from scorerep.training import batch_indices
-from scorerep.types import Images, Times
+from scorerep.codes.scores import bootstrap_interval
+from scorerep.data.batches import batch_indices
+from scorerep.data.images import ImageData
+from scorerep.types import Images, Labels, Times
 
 Features = Float[Tensor, "batch 64"]
 SURE = 0.9
@@ -115,6 +116,15 @@ def sure_share(
     """Share of images that it is sure of, and the ends of a 95 % bootstrap interval."""
     hits = sure(classifier, images)
     return float(hits.mean()), *bootstrap_interval(hits, seed=seed)
+
+
+def class_accuracy(judge: DigitClassifier, images: Images, y: Labels) -> tuple[float, float, float]:
+    """Share of images that the judge puts in the class asked for; 95 % Wilson bounds."""
+    if len(images) != len(y):
+        raise ValueError(f"y must have one label for each of {len(images)} images, got {len(y)}")
+    hits = int((probabilities(judge, images).argmax(1) == y).sum())
+    interval = binomtest(hits, len(y)).proportion_ci(method="wilson")
+    return hits / len(y), float(interval.low), float(interval.high)
 
 
 def frechet_distance(real: Features, fake: Features) -> float:

@@ -10,10 +10,10 @@ from torch import nn
 
 from scorerep import checkpoint
 from scorerep.checkpoint import CheckpointError
-from scorerep.experiments import EncoderPhase, Experiment
 from scorerep.model import ModelConfig
-from scorerep.optimisation import Optimisation
-from scorerep.runs import BUDGETS, PAPER, at_budget
+from scorerep.runs.experiment import EncoderPhase, Experiment
+from scorerep.runs.paper import BUDGETS, PAPER, at_budget
+from scorerep.training import Optimisation
 
 
 def test_tensors_and_metadata_survive(tmp_path):

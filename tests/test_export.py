@@ -16,7 +16,7 @@ from scorerep import export, sampling
 from scorerep.data import load_data
 from scorerep.model import ModelConfig, ScoreModel
 
-CHECKPOINT = Path(__file__).parents[1] / "checkpoints" / "fig3"
+CHECKPOINT = Path(__file__).parents[1] / "book/checkpoints" / "fig3"
 SMALL = ModelConfig(image_shape=(1, 8, 8), channels=(8, 16), blocks=1, latent=2)
 CONFIGS = {
     "code": SMALL,

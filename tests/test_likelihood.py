@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from scorerep.likelihood import log_likelihood
-from scorerep.mixture import GaussianMixture, labelled_quartet, ring
 from scorerep.sde import VESDE
+from scorerep.worlds.mixture import GaussianMixture, labelled_quartet, ring
 
 SDE = VESDE()
 QUARTET = labelled_quartet()

@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from scorerep.mixture import labelled_quartet
 from scorerep.model import ModelConfig, ScoreModel
 from scorerep.objective import (
     Draws,
@@ -17,6 +16,7 @@ from scorerep.objective import (
 )
 from scorerep.sde import VESDE
 from scorerep.times import SingleTime, UniformSigma, UniformTime
+from scorerep.worlds.mixture import labelled_quartet
 
 SDE = VESDE()
 CONFIG = ModelConfig(image_shape=(1, 4, 4), channels=(4,), blocks=1, latent=2, dropout=0.0)

@@ -67,10 +67,11 @@ from jaxtyping import install_import_hook
 
 with install_import_hook("scorerep", "beartype.beartype"):
     import torch
-    from scorerep import evaluation, likelihood, sampling
+    from scorerep import likelihood, sampling
+    from scorerep.codes import scores
     from scorerep.data import load_data
-    from scorerep.empirical import EmpiricalLaw
-    from scorerep.mixture import labelled_quartet
+    from scorerep.worlds.empirical import EmpiricalLaw
+    from scorerep.worlds.mixture import labelled_quartet
     from scorerep.model import ModelConfig, ScoreModel
     from scorerep.objective import Objective
     from scorerep.sde import VESDE
@@ -82,7 +83,7 @@ model = ScoreModel(ModelConfig(image_shape=(1, 8, 8), channels=(8, 8), blocks=1)
 budget = Optimisation(iterations=2, batch_size=16)
 for state in training_loop(model, data, Objective(UniformTime()), budget):
     pass
-codes = evaluation.encode_in_batches(state.averaged, data)
+codes = scores.encode_in_batches(state.averaged, data)
 score = sampling.condition(state.averaged, codes)
 x_0 = sampling.heun(score, model.sde, model.sde.prior_sample(32, 1, 8, 8), steps=3)
 assert x_0.shape == (32, 1, 8, 8)

@@ -19,7 +19,7 @@ from scorerep.quality import (
     train_classifier,
 )
 
-WEIGHTS = Path(__file__).parents[1] / "checkpoints" / "mnist-classifier"
+WEIGHTS = Path(__file__).parents[1] / "book/checkpoints" / "mnist-classifier"
 
 
 def draws(n, d=5, shift=0.0, scale=1.0, seed=0):

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from scorerep import sampling
-from scorerep.mixture import GaussianMixture, labelled_quartet
 from scorerep.model import ModelConfig, ScoreModel
 from scorerep.sampling import (
     condition,
@@ -19,6 +18,7 @@ from scorerep.sampling import (
     stochastic_heun,
 )
 from scorerep.sde import T_MIN, VESDE
+from scorerep.worlds.mixture import GaussianMixture, labelled_quartet
 
 SDE = VESDE()
 WORLD = labelled_quartet()

@@ -1,0 +1,1 @@
+"""One script for each result table of the book: ``python -m book.studies.NAME``."""

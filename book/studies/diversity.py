@@ -1,0 +1,132 @@
+"""Spread of the samples of one code against the code's dimension (Figure 11).
+
+    python -m book.studies.diversity book/checkpoints/fig2ab book/checkpoints/fig11-4 ...
+    python -m book.studies.diversity book/checkpoints/fig2ab ... --finish 500 1000 2000
+
+writes results/diversity.csv: 32 codes of test images, 16 samples of each, all models from the same
+noises; Heun, 14 steps. With a 95 % bootstrap interval over codes. The first test images are used.
+The spread of each code is in results/diversity_codes.csv: models are compared code by code.
+
+What a sample shows is decided at high noise, where uniform t pays a score network least. ``finish``
+trains it on there, with the code frozen: uniform σ, drawn from a log-normal about 2 and weighted,
+as in Figure 3. The spread is measured again after so many iterations. A stopped command goes on.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import torch
+import tyro
+
+from scorerep.checkpoint import read_card, read_tensors
+from scorerep.codes.effects import diversity, samples_of_codes, spreads
+from scorerep.codes.scores import encode_in_batches
+from scorerep.data import load_data
+from scorerep.data.images import ImageData
+from scorerep.model import ScoreModel
+from scorerep.objective import Objective
+from scorerep.runs.fit import load_experiment
+from scorerep.runs.tables import merge_rows
+from scorerep.times import UniformSigma, log_normal_sigma
+from scorerep.training import Optimisation, make_accelerator, training_loop
+
+KEY = ["latent", "model", "finished"]
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Measure diversity."""
+
+    folders: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Checkpoint folders."""
+    finish: tuple[int, ...] = ()
+    """Iterations of further training after which to measure again."""
+    codes: int = 32
+    """Test images whose codes are used."""
+    samples: int = 16
+    """Samples of each."""
+    steps: int = 14
+    """Of Heun's method."""
+    batch: int = 32
+    """Of the further training."""
+    learning_rate: float = 5e-4
+    """Of the further training."""
+    seed: int = 0
+    """Of the noises, and of the further training."""
+    folder: Path = Path("runs/diversity")
+    """Where the further training lives."""
+    out: Path = Path("book/results/diversity.csv")
+    """The table; rows of the same model and length are replaced."""
+
+
+def sampled(model: ScoreModel, test: ImageData, arguments: Arguments) -> torch.Tensor:
+    """Images of shape (codes, samples, channel, height, width)."""
+    z = encode_in_batches(model, test.subset(arguments.codes))
+    generator = torch.Generator().manual_seed(arguments.seed)
+    return samples_of_codes(model, z, arguments.samples, arguments.steps, generator).clamp(-1, 1)
+
+
+def finished(folder: Path, data: ImageData, arguments: Arguments) -> dict[int, Path]:
+    """Train the model on; the folders of its weights after each of the lengths of ``finish``."""
+    places = {n: arguments.folder / f"{folder.name}-{n}" for n in sorted(arguments.finish)}
+    missing = [n for n, place in places.items() if not (place / "card.json").exists()]
+    if not missing:
+        return places
+    state_file = arguments.folder / f"{folder.name}.safetensors"
+    resume = state_file if state_file.exists() else None
+    if resume and (step := int(read_tensors(resume)[1]["step"])) >= missing[0]:
+        raise ValueError(
+            f"finish: {resume} is at iteration {step}, too late for {missing[0]}: remove it"
+        )
+    optimisation = Optimisation(
+        missing[-1], batch_size=arguments.batch, learning_rate=arguments.learning_rate, warmup=50
+    )
+    model = ScoreModel.from_pretrained(folder)
+    sde = model.sde
+    objective = Objective(UniformSigma(sde), log_normal_sigma(sde, 2.0, 1.8), frozen_encoder=True)
+    loop = training_loop(
+        model, data, objective, optimisation, arguments.seed,
+        resume=resume, accelerator=make_accelerator(optimisation),
+    )  # fmt: skip
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    for state in loop:
+        if state.step in missing:
+            state.averaged.save_pretrained(places[state.step], iterations_done=state.step)
+        if state.step % 100 == 0:
+            state.save(state_file)
+    return places
+
+
+def main(arguments: Arguments):
+    for folder in arguments.folders:
+        experiment = load_experiment(folder)
+        classes = experiment.classes or None
+        test = load_data(experiment.data, "test", classes)
+        folders = {0: folder}
+        if arguments.finish:
+            folders = finished(folder, load_data(experiment.data, "train", classes), arguments)
+        for length, place in folders.items():
+            about = {
+                "model": experiment.name, "latent": experiment.model.latent, "finished": length,
+            }  # fmt: skip
+            images = sampled(ScoreModel.from_pretrained(place), test, arguments)
+            row = about | dict(
+                zip(("diversity", "low", "high"), diversity(images, arguments.seed), strict=True)
+            )
+            row |= {
+                "codes": arguments.codes, "samples": arguments.samples,
+                "iterations": read_card(folder)["iterations_done"],
+            }  # fmt: skip
+            print(
+                {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}, flush=True
+            )
+            merge_rows(pd.DataFrame([row]), arguments.out, KEY)
+            each = [about | {"code": i, "spread": float(v)} for i, v in enumerate(spreads(images))]
+            codes = arguments.out.with_name(f"{arguments.out.stem}_codes.csv")
+            merge_rows(pd.DataFrame(each), codes, [*KEY, "code"])
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))

@@ -1,0 +1,1 @@
+"""Extensions that _config.yml loads."""

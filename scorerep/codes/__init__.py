@@ -1,0 +1,9 @@
+"""What codes hold: scores, attributes, effects on samples, information; other learners of codes.
+
+scores         silhouette, kNN accuracy, probes, R² of attributes
+attributes     stroke width, slant, brightness and the like
+effects        what a code does to samples, and what it leaves open
+information    what is known at which noise level, in nats
+learners       autoencoders, β-VAE and PCA with the same encoder and interface
+time           codes that depend on time; features of a network without a code
+"""

@@ -1,0 +1,229 @@
+"""Information, noise level by noise level: ½ g²(t) [C(t) − C(t|z)] in nats per unit of t.
+
+For z – x_0 – x_t Markov, E‖x_0‖² finite and any linear SDE its integral over t is exact (I-MMSE:
+Guo, Shamai and Verdú, 2005; for diffusion models Kong, Brekelmans and Ver Steeg, 2023; Franzese et
+al., 2024):
+
+    ½ ∫_a^b g²(t) [C(t) − C(t|z)] dt = I(z; x_a) − I(z; x_b)
+
+so that a *spectrum* says at which noise levels what z holds is hidden in x_t and would be won back.
+Per unit of log signal-to-noise ratio it is the same for VE, VP and sub-VP.
+For labels C(t) − C(t|y) = E ‖∇ log p_t(y|x_t)‖² is the energy of classifier guidance, which has far
+less variance than a difference of two errors.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import ArrayLike
+from torch import Generator
+
+from scorerep.sde import LinearSDE, need_linear
+from scorerep.types import Codes, Data, Labels
+from scorerep.worlds.law import Estimate, ExactLaw
+
+PILOT = 0.25  # share of the draws that find out where the others are needed
+REST = (0.4, 1.0)  # parts of the others after which their place is thought over
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """An information spectrum: nats per unit of t at increasing noise levels, with its errors.
+
+    The grid's end points should lie where nothing is left to count; the integral is the
+    trapezoidal rule's, and its standard error that of the draws alone.
+    """
+
+    t: np.ndarray  # (levels,)
+    value: np.ndarray  # (levels,) nats per unit of t
+    standard_error: np.ndarray  # (levels,) of value
+
+    def integral(self) -> Estimate:
+        """∫ value dt in nats."""
+        weight = trapezoid_weights(self.t)
+        error = np.sqrt((weight**2 * self.standard_error**2).sum())
+        return Estimate(float((weight * self.value).sum()), float(error))
+
+    def peak(self) -> float:
+        """The t of the largest value, by a parabola through it and its neighbours."""
+        k = int(np.clip(self.value.argmax(), 1, len(self.t) - 2))
+        a, b, _ = np.polyfit(self.t[k - 1 : k + 2], self.value[k - 1 : k + 2], 2)
+        return float(np.clip(-b / (2 * a), self.t[k - 1], self.t[k + 1])) if a < 0 else self.t[k]
+
+    def per_log_snr(self, sde: LinearSDE) -> "Spectrum":
+        """The same in nats per unit of log(α²/τ²), whose slope in t is −g²/τ².
+
+        t is kept, so that ``integral`` is for spectra per unit of t only.
+        """
+        t = torch.tensor(self.t)
+        factor = (need_linear(sde).tau(t) ** 2 / sde.g2(t)).numpy()
+        return Spectrum(self.t, factor * self.value, factor * self.standard_error)
+
+    def per_octave(self, sde: LinearSDE) -> "Spectrum":
+        """The same in nats per octave of the noise level τ/α; t is kept."""
+        other, octave = self.per_log_snr(sde), 2 * np.log(2)
+        return Spectrum(self.t, octave * other.value, octave * other.standard_error)
+
+    def frame(self, **columns) -> pd.DataFrame:
+        """A tidy table, with further columns that are the same in every row."""
+        table = {"t": self.t, "value": self.value, "standard_error": self.standard_error}
+        return pd.DataFrame(table | columns)
+
+
+def trapezoid_weights(t: ArrayLike) -> np.ndarray:
+    """The weights of the values at t in their trapezoidal integral."""
+    t = np.asarray(t, dtype=float)
+    if t.ndim != 1 or len(t) < 2 or not (np.diff(t) > 0).all():
+        raise ValueError("t must be at least two increasing noise levels")
+    gaps = np.diff(t)
+    return 0.5 * (np.append(gaps, 0) + np.insert(gaps, 0, 0))
+
+
+def label_spectrum(
+    law: ExactLaw,
+    sde: LinearSDE,
+    times: Sequence[float],
+    draws: int = 200,
+    generator: Generator | None = None,
+) -> Spectrum:
+    """What the labels of an exact law are worth at each noise level, by the guidance energy.
+
+    Args:
+        law: labelled; a mixture, or the empirical law of a data set.
+        times: increasing noise levels t in (0, 1].
+        draws: of x_t, on average a level. A quarter of them are spread evenly; the others go
+            where weight times standard deviation is largest (Neyman's allocation).
+
+    The integral is I(y; x_a) − I(y; x_b) for the first and last level: H(y) − E H(y|x_0) for a grid
+    from where x_t shows the class to where it hides it.
+
+    Raises:
+        ValueError: no labels or one class only; times not increasing or not in (0, 1]; an SDE whose
+            kernel is not known; fewer than 8 draws.
+    """
+    weights = trapezoid_weights(times)
+    level_of, rate = _levels(sde, times)
+    if draws < 8:
+        raise ValueError(f"draws must be at least 8, got {draws}")
+    count, total, squares = (np.zeros(len(times)) for _ in range(3))
+
+    def add(level: int, n: int):
+        estimate = law.guidance_energy(float(level_of[level]), n, generator)
+        value, error = (rate[level] * part for part in estimate)
+        count[level] += n
+        total[level] += n * value
+        squares[level] += n * value**2 + n * (n - 1) * error**2
+
+    def spread() -> np.ndarray:
+        return np.sqrt(np.maximum(squares - total**2 / count, 0) / (count - 1))
+
+    for level in range(len(times)):
+        add(level, max(8, int(PILOT * draws)))
+    for share_of_rest in REST:
+        # No level is believed to be free of variance on the word of a few draws.
+        share = weights * np.maximum(spread(), 0.02 * spread().max())
+        here = draws * len(times) * (PILOT + (1 - PILOT) * share_of_rest)
+        wanted = here * share / share.sum() - count
+        left = max(here - count.sum(), 0)
+        for level in np.flatnonzero(wanted >= 2):
+            add(level, int(np.ceil(wanted[level] * min(1, left / wanted[wanted >= 2].sum()))) + 1)
+    return Spectrum(np.asarray(times, dtype=float), total / count, spread() / np.sqrt(count))
+
+
+@torch.no_grad()
+def code_spectrum(
+    model,
+    law: ExactLaw,
+    sde: LinearSDE,
+    times: Sequence[float],
+    draws: int = 200,
+    generator: Generator | None = None,
+    code: Callable[[Data, Labels | None], Codes | Labels | None] | None = None,
+    without=None,
+) -> Spectrum:
+    """What a trained model's code is worth to it at each noise level, on an exact law.
+
+    ½ g² (C(t) − α² E‖x_0 − D(x_t, t, z)‖²/τ⁴) with x_0 and z of the law's own items: the exact
+    constant less the model's own loss. Since no denoiser beats E[x_0 | x_t, z], this is a *lower*
+    bound of the code's spectrum at every level, and negative where the model is worse than the
+    law's best denoiser without any code.
+
+    Args:
+        model: has ``denoise(x_t, t, z)`` and ``encode(x_0)``.
+        times: increasing noise levels t in (0, 1], or one.
+        draws: of x_0 and x_t at each level; both estimates see the same.
+        code: z of x_0 and its label instead of ``model.encode``, e.g. the label.
+        without: a model without a code, to take the place of the law's best denoiser. A plain
+            difference of two losses bounds nothing, but held-out images will do for it.
+
+    Raises:
+        ValueError: a model of other data (shape of the images) or of another SDE than the law and
+            ``sde``; times or draws as in ``label_spectrum``.
+    """
+    level_of, rate = _levels(sde, times)
+    if draws < 2:
+        raise ValueError(f"draws must be at least 2, got {draws}")
+    for name, other in (("model", model), ("without", without)):
+        _check_model(name, other, law, sde)
+    code = code or (lambda x_0, y: model.encode(x_0))
+    means, errors = [], []
+    for t, level, factor in zip(times, level_of, rate, strict=True):
+        t, level = float(t), float(level)
+        x_0, y = law.sample(draws, generator)
+        noise = torch.randn(x_0.shape, generator=generator, dtype=x_0.dtype, device=x_0.device)
+        x_t = sde.perturb(x_0, t, noise)
+        best = (
+            without.denoise(x_t, t) if without else law.posterior_mean(x_0 + level * noise, level)
+        )
+        learned = model.denoise(x_t, t, code(x_0, y))
+        # Exact over x_0 given x_t for neither: the draw of x_0 is common to both, and cancels.
+        gain = (best - x_0).square() - (learned - x_0).square()
+        value = Estimate.of(factor / level**4 * gain.flatten(1).sum(1).double())
+        means.append(value.value)
+        errors.append(value.standard_error)
+    return Spectrum(np.asarray(times, dtype=float), np.array(means), np.array(errors))
+
+
+def _levels(sde: LinearSDE, times: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """τ/α, and ½ g²/α², the nats per unit of t of a unit of the law's C(τ/α)."""
+    t = torch.as_tensor(np.asarray(times, dtype=float))
+    if t.ndim != 1 or len(t) < 1 or bool((t.diff() <= 0).any()):
+        raise ValueError("times must be increasing noise levels")
+    if not 0 < float(t[0]) or float(t[-1]) > 1:
+        raise ValueError(f"times must lie in (0, 1], got {float(t[0])} to {float(t[-1])}")
+    rate = 0.5 * need_linear(sde).g2(t) / sde.alpha(t) ** 2
+    return sde.level(t).numpy(), rate.numpy()
+
+
+def _check_model(name: str, model, law: ExactLaw, sde: LinearSDE):
+    shape = getattr(getattr(model, "config", None), "image_shape", law.shape)
+    if tuple(shape) != tuple(law.shape):
+        raise ValueError(
+            f"{name} is of data of shape {tuple(shape)}, the law of shape {tuple(law.shape)}"
+        )
+    if getattr(model, "sde", sde) != sde:
+        raise ValueError(f"{name} was trained with {model.sde}, sde is {sde}")
+
+
+def bins_of(attribute: ArrayLike, bins: int = 10) -> torch.Tensor:
+    """Labels 0 … bins − 1 of equal counts, of a real attribute such as the stroke width.
+
+    The information of the bins is a lower bound of the attribute's. ``ValueError`` if there are
+    NaNs or too few distinct values.
+    """
+    values = np.asarray(attribute, dtype=float)
+    if not np.isfinite(values).all():
+        raise ValueError("the attribute must be finite: leave out the images where it is NaN")
+    labels = pd.qcut(values, bins, labels=False, duplicates="drop")
+    if len(np.unique(labels)) != bins:
+        raise ValueError(f"the attribute has too few distinct values for {bins} bins")
+    return torch.as_tensor(np.ascontiguousarray(labels)).long()
+
+
+def entropy(labels: torch.Tensor) -> float:
+    """H(y) of the labels' frequencies, in nats."""
+    p = labels.bincount().double() / len(labels)
+    return float(-(p * p.clamp(min=1e-300).log()).sum())

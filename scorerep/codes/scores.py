@@ -1,0 +1,250 @@
+"""How good are codes? Scores by scikit-learn, always beside an untrained encoder and PCA.
+
+    codes = {
+        "trained": (encode_in_batches(model, train), encode_in_batches(model, test)),
+        "untrained encoder": (encode_in_batches(untrained, train), ...),
+        "PCA": pca_codes(train, test, latent=2),
+    }
+    compare(codes, train.labels, test.labels)
+
+Codes are ``(images, latent)``, labels ``(images,)``: tensors or arrays. The classifiers and
+the regression are fitted on the training codes and scored on the test codes; the silhouette
+is of the test codes. An untrained encoder already separates classes a little, and PCA needs
+no training: a score means something only beside theirs.
+"""
+
+import warnings
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import ArrayLike
+from scipy.stats import bootstrap
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.metrics import silhouette_score
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from scorerep.data.images import ImageData
+from scorerep.types import Codes, Images
+
+CONSTANT = 1e-6  # a coordinate whose standard deviation is below this does not vary
+
+
+def encode_in_batches(model, data: ImageData | Images, batch: int = 500) -> Codes:
+    """``model.encode`` of all images, on the CPU: no gradients, in evaluation mode, no draws.
+
+    The modes of the model and of its parts are as before afterwards.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    where = next((p.device for p in model.parameters()), torch.device("cpu"))
+    model.eval()
+    try:
+        with torch.no_grad():
+            parts = [
+                model.encode(_images(data, slice(i, i + batch)).to(where)).cpu()
+                for i in range(0, len(data), batch)
+            ]
+    finally:
+        for module, training in modes:
+            module.training = training
+    return torch.cat(parts)
+
+
+def pca_codes(
+    train: ImageData | Images, test: ImageData | Images, latent: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Projections of train and test images on the first principal components of ``train``."""
+    train, test = (_images(data, slice(None)).flatten(1).cpu().numpy() for data in (train, test))
+    if not 1 <= latent <= min(train.shape):
+        raise ValueError(f"latent must lie in 1..{min(train.shape)}, got {latent}")
+    pca = PCA(latent, random_state=0).fit(train)
+    return pca.transform(train), pca.transform(test)
+
+
+def silhouette(codes: ArrayLike, labels: ArrayLike, most: int = 10_000, seed: int = 0) -> float:
+    """Mean silhouette of the classes, Euclidean distance, in [−1, 1] (Rousseeuw, 1987).
+
+    Of more than ``most`` codes, that many are drawn with ``seed``: the cost is quadratic.
+    """
+    codes, labels = _pair(codes, labels)
+    if len(np.unique(labels)) < 2:
+        raise ValueError("a silhouette needs labels of at least two classes")
+    size = most if len(codes) > most else None
+    return float(silhouette_score(codes, labels, sample_size=size, random_state=seed))
+
+
+def knn_accuracy(
+    train_codes: ArrayLike,
+    train_labels: ArrayLike,
+    test_codes: ArrayLike,
+    test_labels: ArrayLike,
+    k: int = 15,
+) -> float:
+    """Share of test codes whose k nearest training codes (Euclidean) vote for their class."""
+    train, test = _split(train_codes, train_labels, test_codes, test_labels)
+    if not 1 <= k <= len(train[0]):
+        raise ValueError(f"k must lie in 1..{len(train[0])}, the number of training codes, got {k}")
+    return float(KNeighborsClassifier(k).fit(*train).score(*test))
+
+
+def linear_probe(
+    train_codes: ArrayLike, train_labels: ArrayLike, test_codes: ArrayLike, test_labels: ArrayLike
+) -> float:
+    """Test accuracy of multinomial logistic regression on standardised codes."""
+    train, test = _split(train_codes, train_labels, test_codes, test_labels)
+    if len(np.unique(train[1])) < 2:
+        raise ValueError("a linear probe needs training labels of at least two classes")
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1_000))
+    return float(probe.fit(*train).score(*test))
+
+
+def few_label_accuracy(
+    train_codes: ArrayLike, train_labels: ArrayLike, test_codes: ArrayLike, test_labels: ArrayLike,
+    count: int = 100, draws: int = 5, seed: int = 0,
+) -> float:  # fmt: skip
+    """``linear_probe`` from ``count`` labels, as many of each class; mean over ``draws`` of them.
+
+    Codes of the same images meet the same draws, which rest on labels and ``seed`` alone."""
+    codes, labels = _pair(train_codes, train_labels)
+    classes, sizes = np.unique(labels, return_counts=True)
+    each, left = divmod(count, len(classes))
+    if draws < 1 or left or not 1 <= each <= sizes.min():
+        raise ValueError(
+            f"count must be a multiple of the {len(classes)} classes, at most {sizes.min()} images "
+            f"each, and draws at least 1, got count={count} and draws={draws}"
+        )
+    accuracies, rng = [], np.random.default_rng(seed)
+    for _ in range(draws):
+        drawn = [rng.choice(np.flatnonzero(labels == c), each, replace=False) for c in classes]
+        chosen = np.concatenate(drawn)
+        accuracies.append(linear_probe(codes[chosen], labels[chosen], test_codes, test_labels))
+    return float(np.mean(accuracies))
+
+
+def linear_r2(
+    train_codes: ArrayLike,
+    train_attribute: ArrayLike,
+    test_codes: ArrayLike,
+    test_attribute: ArrayLike,
+) -> float:
+    """R² on test codes of the linear regression of an attribute on the code.
+
+    1 is a linear function of the code, 0 no better than the mean. Images whose attribute is
+    NaN are left out.
+    """
+    train, test = _split(train_codes, train_attribute, test_codes, test_attribute)
+    (x, y), (x_test, y_test) = (
+        (codes[~np.isnan(values)], values[~np.isnan(values)]) for codes, values in (train, test)
+    )
+    if len(y) < 2 or len(y_test) < 2:
+        raise ValueError("a regression needs two training and two test values that are not NaN")
+    return float(LinearRegression().fit(x, y).score(x_test, y_test))
+
+
+def score_codes(
+    train_codes: ArrayLike,
+    train_labels: ArrayLike,
+    test_codes: ArrayLike,
+    test_labels: ArrayLike,
+    train_attributes: pd.DataFrame | None = None,
+    test_attributes: pd.DataFrame | None = None,
+    k: int = 15,
+) -> pd.Series:
+    """All scores of one code: silhouette, knn, probe, code_std, and r2_… for each attribute.
+
+    ``code_std`` is the smallest standard deviation of a coordinate over the test images. A
+    coordinate that does not vary holds nothing: that is said in a warning.
+    """
+    train, test = _split(train_codes, train_labels, test_codes, test_labels)
+    scores = {
+        "silhouette": silhouette(*test),
+        "knn": knn_accuracy(*train, *test, k=k),
+        "probe": linear_probe(*train, *test),
+        "code_std": float(test[0].std(0).min()),
+    }
+    if scores["code_std"] < CONSTANT:
+        constant = np.flatnonzero(test[0].std(0) < CONSTANT) + 1
+        warnings.warn(
+            f"coordinate {', '.join(f'z_{i}' for i in constant)} of {test[0].shape[1]} is the same "
+            "for all images: the code has collapsed there",
+            stacklevel=2,
+        )
+    if (train_attributes is None) != (test_attributes is None):
+        raise ValueError("give the attributes of both train and test images, or of neither")
+    for name in train_attributes if train_attributes is not None else ():
+        scores[f"r2_{name}"] = linear_r2(
+            train[0], train_attributes[name], test[0], test_attributes[name]
+        )
+    return pd.Series(scores)
+
+
+def compare(
+    codes: Mapping[str, tuple[ArrayLike, ArrayLike]],
+    train_labels: ArrayLike,
+    test_labels: ArrayLike,
+    train_attributes: pd.DataFrame | None = None,
+    test_attributes: pd.DataFrame | None = None,
+    k: int = 15,
+) -> pd.DataFrame:
+    """``score_codes`` of several codes of the same images, one row each.
+
+    Args:
+        codes: name → (training codes, test codes).
+        train_attributes, test_attributes: of ``scorerep.codes.attributes.attributes``.
+    """
+    return pd.DataFrame({
+        name: score_codes(
+            train, train_labels, test, test_labels, train_attributes, test_attributes, k
+        )
+        for name, (train, test) in codes.items()
+    }).T  # fmt: skip
+
+
+def bootstrap_interval(
+    values: ArrayLike,
+    statistic: Callable = np.mean,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of a statistic of independent values, e.g. 0/1 for hits."""
+    values = _array(values)
+    if values.ndim != 1 or len(values) < 2:
+        raise ValueError(f"values must be (n,) with n of at least 2, got {values.shape}")
+    interval = bootstrap(
+        (values,), statistic, confidence_level=confidence, n_resamples=999, batch=100,
+        method="percentile", rng=np.random.default_rng(seed),
+    ).confidence_interval  # fmt: skip
+    return float(interval.low), float(interval.high)
+
+
+def _images(data: ImageData | Images, indices: slice) -> Images:
+    return data.batch(indices) if isinstance(data, ImageData) else data[indices]
+
+
+def _array(values: ArrayLike) -> np.ndarray:
+    return np.asarray(values.detach().cpu() if isinstance(values, torch.Tensor) else values)
+
+
+def _pair(codes: ArrayLike, values: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    codes, values = _array(codes), _array(values)
+    if codes.ndim != 2 or values.shape != (len(codes),):
+        raise ValueError(
+            f"codes must be (images, latent) and labels or attributes (images,), got {codes.shape} "
+            f"and {values.shape}"
+        )
+    if not np.isfinite(codes).all():
+        raise ValueError("codes contain NaN or infinity")
+    return codes, values
+
+
+def _split(train_codes, train_values, test_codes, test_values):
+    train, test = _pair(train_codes, train_values), _pair(test_codes, test_values)
+    if train[0].shape[1] != test[0].shape[1]:
+        raise ValueError(
+            f"training and test codes differ in length: {train[0].shape[1]} and {test[0].shape[1]}"
+        )
+    return train, test

@@ -1,0 +1,197 @@
+"""The time-dependent classifier p_t(y | x_t) of Section 2.1: a network trained on noisy data.
+
+The same training loop as a score model's, with cross-entropy in the place of score matching: t and
+the noise are drawn alike, the weights averaged alike. ``guidance.py`` turns it into a score.
+"""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from tqdm.auto import tqdm
+
+from scorerep import checkpoint
+from scorerep.data.images import ImageData
+from scorerep.networks.layers import Conditioning, dense_stack
+from scorerep.networks.unet import DownsamplingHalf
+from scorerep.objective import Draws, Losses, Objective
+from scorerep.sde import VESDE, expand_as
+from scorerep.times import UniformTime
+from scorerep.training import Optimisation, TrainingState, make_accelerator, training_loop
+from scorerep.types import Data, Labels, Level
+from scorerep.worlds.law import Classes
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """Everything that fixes the architecture of a classifier of noisy data."""
+
+    image_shape: tuple[int, ...] = (1, 28, 28)
+    """(channel, height, width); (dimension,) for toy data."""
+    channels: tuple[int, ...] = (16, 32)
+    """Channels at each resolution of the U-Net's downsampling half; hidden widths for toys."""
+    blocks: int = 1
+    """Residual blocks per resolution."""
+    num_classes: int = 10
+    """Classes, at least two."""
+    sigma_data: float = 0.5
+    """Standard deviation of the data, by which the input is scaled."""
+    sigma_min: float = 0.01
+    """σ(0) of the SDE, which must be the score model's."""
+    sigma_max: float = 50.0
+    """σ(1)."""
+
+    def __post_init__(self):
+        if self.num_classes < 2:
+            raise ValueError(f"num_classes must be at least 2, got {self.num_classes}")
+        if len(self.image_shape) not in (1, 3):
+            raise ValueError(f"image_shape must have 1 or 3 numbers, got {self.image_shape}")
+
+    @property
+    def latent(self) -> int:
+        """Zero, as the training loop asks for the size of a code."""
+        return 0
+
+
+class NoisyClassifier(nn.Module):
+    """p_t(y | x_t) by a network that sees x_t and the noise level."""
+
+    encoder = None
+
+    def __init__(self, config: ClassifierConfig):
+        super().__init__()
+        self.config, self.image_shape = config, tuple(config.image_shape)
+        self.sde = VESDE(config.sigma_min, config.sigma_max)
+        first, last = config.channels[0], config.channels[-1]
+        if len(self.image_shape) == 1:
+            width, flat, hidden = first, self.image_shape[0], first
+            features, layers = 32, len(config.channels) + 1
+            self.down = None
+        else:
+            width, hidden, features, layers = 4 * first, 4 * first, first, 2
+            shrink = 2 ** (len(config.channels) - 1)
+            flat = last * (self.image_shape[1] // shrink) * (self.image_shape[2] // shrink)
+            self.down = DownsamplingHalf(
+                self.image_shape, config.channels, config.blocks, embedding=width
+            )
+        self.conditioning = Conditioning(features, width, "positional")
+        self.head = dense_stack(flat + width, hidden, config.num_classes, layers)
+
+    def forward(self, x_t: Data, t: Level) -> Classes:
+        """log p_t(y | x_t) of every class, in nats; t one number or ``(batch,)``."""
+        if tuple(x_t.shape[1:]) != self.image_shape:
+            raise ValueError(f"x_t must be (batch, *{self.image_shape}), got {tuple(x_t.shape)}")
+        t = torch.as_tensor(t, dtype=x_t.dtype, device=x_t.device).expand(len(x_t))
+        variance = self.config.sigma_data**2 + self.sde.tau(t) ** 2
+        h = x_t / expand_as(variance.sqrt(), x_t)
+        embedding = self.conditioning(self.sde.sigma(t).log())
+        if self.down is not None:
+            h = self.down(h, embedding)[-1].flatten(1)
+        return self.head(torch.cat([h, embedding], 1)).to(x_t).log_softmax(1)
+
+    def gradient(self, x_t: Data, t: Level, y: Labels) -> Data:
+        """∇ log p_t(y | x_t) in x_t, for each image's own label; also under ``no_grad``."""
+        with torch.enable_grad():
+            x_t = x_t.detach().requires_grad_()
+            chosen = self(x_t, t).gather(1, y.long()[:, None])
+            return torch.autograd.grad(chosen.sum(), x_t)[0]
+
+    def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float32, **card):
+        """Write ``model.safetensors`` and ``card.json``; ``card`` adds entries to the latter."""
+        tensors = {k: v.to(dtype) for k, v in self.state_dict().items()}
+        checkpoint.write_tensors(Path(folder) / "model.safetensors", tensors)
+        config = {"noisy_classifier": checkpoint.to_json(self.config)}
+        checkpoint.write_card(Path(folder), config | card)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> "NoisyClassifier":
+        """In evaluation mode, float32. ``CheckpointError`` names the file at fault."""
+        card = checkpoint.read_card(Path(folder))
+        if "noisy_classifier" not in card:
+            raise checkpoint.CheckpointError(f"{folder} holds no classifier of noisy images")
+        model = cls(checkpoint.from_json(ClassifierConfig, card["noisy_classifier"]))
+        checkpoint.load_weights(model, Path(folder) / "model.safetensors")
+        return model.eval()
+
+
+@dataclass(frozen=True)
+class CrossEntropy(Objective):
+    """E_t −log p_t(y | x_t) in nats, for the training loop; t and noise as for a score."""
+
+    def __call__(
+        self, model: NoisyClassifier, x_0: Data, draws: Draws, y: Labels | None = None
+    ) -> Losses:
+        if y is None:
+            raise ValueError("y must be given: a classifier needs labels")
+        k = self.draws_per_image
+        x_t = model.sde.perturb(x_0.repeat_interleave(k, 0), draws.t, draws.noise)
+        log_p = model(x_t, draws.t).gather(1, y.long().repeat_interleave(k)[:, None])[:, 0]
+        loss = -(draws.weight.to(log_p) * log_p).mean()
+        return Losses(loss, loss.detach(), loss.new_zeros(()), loss.new_zeros(()))
+
+
+def fit_classifier(
+    config: ClassifierConfig,
+    data: ImageData,
+    optimisation: Optimisation,
+    folder: Path,
+    seed: int = 0,
+    save_every: float = 60.0,
+    progress: bool = True,
+) -> NoisyClassifier:
+    """Train, or go on training, a classifier with uniform t into ``folder``; the averaged one.
+
+    Raises:
+        ValueError: one class only, or images of another shape or number of classes.
+        CheckpointError: ``folder`` holds another classifier, or one of other data.
+    """
+    if len(data.labels.unique()) < 2 or len(data.classes) != config.num_classes:
+        raise ValueError(
+            f"a classifier of {config.num_classes} classes needs images of each, "
+            f"{data.name} has labels {data.labels.unique().tolist()}"
+        )
+    if tuple(data.image_shape) != tuple(config.image_shape):
+        raise ValueError(f"image_shape is {config.image_shape}, the data's {data.image_shape}")
+    folder = Path(folder)
+    checkpoint.check_writable(folder)
+    made = {
+        "noisy_classifier": checkpoint.to_json(config), "seed": seed,
+        "data": data.name, "data_checksum": data.checksum(),
+        # All but the number of iterations: that may be raised, and training goes on.
+        "optimisation": checkpoint.to_json(optimisation) | {"iterations": None},
+    }  # fmt: skip
+    card = made | {"iterations_done": 0, "seconds": 0.0, "losses": []}
+    resume = folder / "training.safetensors" if (folder / "training.safetensors").exists() else None
+    if resume:
+        card = json.loads(checkpoint.read_tensors(resume)[1]["card"])
+        if differing := [k for k in made if card.get(k) != made[k]]:
+            raise checkpoint.CheckpointError(f"{folder} differs in {', '.join(differing)}")
+    torch.manual_seed(seed)
+    model, accelerator = NoisyClassifier(config), make_accelerator(optimisation)
+    loop = training_loop(
+        model, data, CrossEntropy(UniformTime()), optimisation, seed, resume, accelerator
+    )
+    started, saved = time.monotonic() - card["seconds"], time.monotonic()
+    state: TrainingState | None = None
+    window: list[float] = []
+    bar = tqdm(
+        loop, disable=not progress, desc="classifier", initial=card["iterations_done"],
+        total=optimisation.total_iterations,
+    )  # fmt: skip
+    for state in bar:
+        window.append(float(state.losses.matching))
+        last = state.step == optimisation.total_iterations
+        if state.step % 100 and not last:
+            continue
+        card["losses"].append({"step": state.step, "nats": sum(window) / len(window)})
+        window.clear()
+        if last or time.monotonic() - saved > save_every:
+            seconds = time.monotonic() - started
+            card |= {"iterations_done": state.step, "seconds": seconds}
+            state.save(folder / "training.safetensors", card=json.dumps(card))
+            state.averaged.save_pretrained(folder, **card)
+            saved = time.monotonic()
+    return NoisyClassifier.from_pretrained(folder) if state is None else state.averaged.eval()

@@ -1,0 +1,126 @@
+"""Classifier guidance (Section 2.1): what steers an unconditional score to a class.
+
+    ∇ log p_t(x_t | y) = ∇ log p_t(x_t) + ∇ log p_t(y | x_t)
+
+Three guides give the last term: ``NoisyClassifier``, a network trained on x_t by cross-entropy;
+``LawClassifier``, exact on a mixture or on the empirical law of a data set, and free of training;
+``ScoreDifference`` of a conditional and an unconditional score model (classifier-free guidance).
+
+    score = guided_score(model, guide, y, scale=2.0)
+    x_0 = sampling.heun(score, model.sde, model.sde.prior_sample(len(y), 1, 28, 28))
+
+A scale other than 1 is no longer the score of any diffused law; it is what people use.
+"""
+
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from scorerep import checkpoint
+from scorerep.guidance.classifier import NoisyClassifier
+from scorerep.model import ScoreModel
+from scorerep.sampling import Score
+from scorerep.sde import VESDE
+from scorerep.types import Data, Labels, Level
+from scorerep.worlds.law import ExactLaw
+
+
+class Guide(Protocol):
+    """Whatever gives ∇ log p_t(y | x_t) for data of one shape under one SDE."""
+
+    sde: VESDE
+    image_shape: tuple[int, ...]
+
+    def gradient(self, x_t: Data, t: Level, y: Labels) -> Data: ...
+
+
+class LawClassifier:
+    """∇ log p_t(y | x_t) of a law whose posterior is known: nothing is trained.
+
+    Args:
+        law: of two classes or more.
+        least: no guidance below this τ. The empirical law of a data set has by then picked one
+            of its images, and its gradient only pulls towards an image of the class.
+    """
+
+    def __init__(self, law: ExactLaw, sde: VESDE, least: float = 0.0):
+        if not law.labelled or len(law.class_prior) < 2:
+            raise ValueError("guidance needs a law with labels of at least two classes")
+        self.law, self.sde, self.least, self.image_shape = law, sde, least, tuple(law.shape)
+
+    def gradient(self, x_t: Data, t: Level, y: Labels) -> Data:
+        """Exact, for one t: the class's posterior mean less the mean of all, over τ²."""
+        tau = float(self.sde.tau(t))
+        if tau < self.least:
+            return torch.zeros_like(x_t)
+        means, weights = self.law.class_means(x_t.double(), tau)
+        own = means[torch.arange(len(x_t)), y]
+        mean = (weights[:, None] @ means.flatten(2))[:, 0].view_as(own)
+        return ((own - mean) / tau**2).to(x_t)
+
+
+class ScoreDifference:
+    """s(x_t, t, y) − s(x_t, t) of two score models: what the first implies about p_t(y | x_t)."""
+
+    def __init__(self, conditional: ScoreModel, unconditional: ScoreModel):
+        if not conditional.config.num_classes:
+            raise ValueError("conditional must be a model of labels: its num_classes is 0")
+        _check_unconditional(unconditional)
+        _check_fit(conditional.sde, conditional.config.image_shape, unconditional)
+        self.conditional, self.unconditional = conditional, unconditional
+        self.sde, self.image_shape = conditional.sde, tuple(conditional.config.image_shape)
+
+    def gradient(self, x_t: Data, t: Level, y: Labels) -> Data:
+        """The difference of the two scores."""
+        return self.conditional.score(x_t, t, y) - self.unconditional.score(x_t, t)
+
+
+def guided_score(
+    model: ScoreModel | Score, guide: Guide, y: Labels | None, scale: float = 1.0
+) -> Score:
+    """(x_t, t) -> ∇ log p_t(x_t) + scale · ∇ log p_t(y | x_t), for any sampler.
+
+    Args:
+        model: an unconditional score model, or a function (x_t, t) -> score.
+        y: the label of each image of the batch.
+
+    Raises:
+        ValueError: no labels; a model of another SDE or shape than the guide's, or with a code.
+    """
+    if y is None:
+        raise ValueError("y must be given: without labels there is nothing to guide to")
+    score = model
+    if isinstance(model, ScoreModel):
+        _check_unconditional(model)
+        _check_fit(guide.sde, guide.image_shape, model)
+        score = model.score
+    return lambda x_t, t: score(x_t, t) + scale * guide.gradient(x_t, t, y)
+
+
+def load_pair(model: str | Path, classifier: str | Path) -> tuple[ScoreModel, NoisyClassifier]:
+    """A score model and a classifier from their folders, trained on the same data.
+
+    ``ValueError`` if their cards name other data, another SDE or another shape.
+    """
+    sums = [checkpoint.read_card(Path(f)).get("data_checksum") for f in (model, classifier)]
+    if None in sums or sums[0] != sums[1]:
+        raise ValueError(f"{model} and {classifier} were trained on different data: {sums}")
+    pair = ScoreModel.from_pretrained(model), NoisyClassifier.from_pretrained(classifier)
+    _check_fit(pair[1].sde, pair[1].image_shape, pair[0])
+    return pair
+
+
+def _check_unconditional(model: ScoreModel):
+    if model.config.num_classes or model.config.latent:
+        raise ValueError("guidance adds to an unconditional score, but this model is conditional")
+
+
+def _check_fit(sde: VESDE, image_shape: tuple[int, ...], model: ScoreModel):
+    if sde != model.sde:
+        raise ValueError(f"the guide's SDE {sde} is not the score model's {model.sde}")
+    if tuple(image_shape) != tuple(model.config.image_shape):
+        raise ValueError(
+            f"the guide is for data of shape {tuple(image_shape)}, the score model for "
+            f"{tuple(model.config.image_shape)}"
+        )

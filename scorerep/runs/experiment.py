@@ -1,0 +1,120 @@
+"""An experiment is a value: data, network, objective, budget and seed in one frozen dataclass.
+
+    from scorerep.runs.paper import at_budget
+    at_budget("fig3", "book")                                 # what the book ran
+    dataclasses.replace(at_budget("fig3", "book"), seed=1)    # the same with another seed
+
+Its JSON form is stored in the card of every checkpoint.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from scorerep.model import ModelConfig
+from scorerep.objective import Objective
+from scorerep.training import Optimisation
+from scorerep.sde import VESDE
+from scorerep.times import SingleTime, TimeDistribution, UniformSigma, UniformTime, log_normal_sigma
+
+
+@dataclass(frozen=True)
+class EncoderPhase:
+    """A first phase that learns the code with a score network of its own, which is then dropped.
+
+    A small network can learn a code; good samples want a larger one, trained on that code with
+    the encoder frozen.
+    """
+
+    network: Literal["unet", "dense"]
+    """Kind of the first score network."""
+    channels: tuple[int, ...]
+    """Its width."""
+    optimisation: Optimisation
+    """Its budget."""
+    draws_per_image: int = 1
+    """Noise draws for each encoded image."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One training run. The defaults are those of the quick start on scikit-learn's digits."""
+
+    name: str = "digits"
+    """Also the default name of the run's folder."""
+    data: Literal["digits", "mnist", "cifar10"] = "digits"
+    """Data set."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes to keep; empty for all."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """SDE, score network, encoder and parametrisation."""
+    times: Literal["uniform_t", "uniform_sigma", "single_t"] = "uniform_t"
+    """Distribution of t in the objective, which steers the code."""
+    single_t: float = 0.68
+    """The t of ``times="single_t"``, in (0, 1]."""
+    proposal: Literal["none", "log_normal"] = "none"
+    """Draw σ from a log-normal about 2 instead and weight; the objective stays the same."""
+    weighting: Literal["tau2", "sigma2"] = "tau2"
+    """λ(t), the kernel's variance τ² or the paper's σ²."""
+    regulariser: Literal["none", "l1", "kl"] = "l1"
+    """Of the code; "kl" needs model.probabilistic."""
+    regulariser_weight: float = 1e-5
+    """The paper's are 1e-5 for L1 and 1e-7 for KL."""
+    draws_per_image: int = 1
+    """Noise draws for each encoded image."""
+    optimisation: Optimisation = field(default_factory=Optimisation)
+    """Budget, learning rate, averaging, precision."""
+    encoder_phase: EncoderPhase | None = None
+    """Learn the encoder like this first; then optimisation.iterations may be 0."""
+    seed: int = 0
+    """Of initial weights, batches, noise and dropout."""
+
+    def __post_init__(self):
+        if (self.regulariser == "kl") != self.model.probabilistic and self.model.latent:
+            raise ValueError("regulariser 'kl' and model.probabilistic=True go together")
+        if self.encoder_phase is not None and not self.model.encoder_channels:
+            raise ValueError("with encoder_phase, model.encoder_channels must be given")
+
+    def objective(self) -> Objective:
+        """Eq. (8), or Eq. (5) or (7) where the model has no code."""
+        sde = VESDE(self.model.sigma_min, self.model.sigma_max)
+        times: TimeDistribution = {
+            "uniform_t": UniformTime(),
+            "uniform_sigma": UniformSigma(sde),
+            "single_t": SingleTime(self.single_t),
+        }[self.times]
+        proposal = None
+        if self.proposal == "log_normal":
+            # Made for uniform σ, which draws σ > 10 four times in five, where little is to learn.
+            proposal = log_normal_sigma(sde, median=2.0, spread=1.8)
+        return Objective(
+            times=times,
+            proposal=proposal,
+            weighting=self.weighting,
+            regulariser=self.regulariser,
+            regulariser_weight=self.regulariser_weight,
+            draws_per_image=self.draws_per_image,
+        )
+
+    def first_phase(self) -> "Experiment":
+        """The experiment that learns the encoder; this one, if it does so itself."""
+        phase = self.encoder_phase
+        if phase is None:
+            return self
+        return replace(
+            self,
+            name=f"{self.name}-encoder",
+            model=replace(self.model, network=phase.network, channels=phase.channels),
+            draws_per_image=phase.draws_per_image,
+            optimisation=phase.optimisation,
+            encoder_phase=None,
+        )
+
+    def effective_regulariser_weight(self) -> float:
+        """Weight of the regulariser relative to ½ Σ_pixels of one image's squared errors.
+
+        The project averages over pixels; codes that sum them need a weight this much larger.
+        """
+        d = 1
+        for side in self.model.image_shape:
+            d *= side
+        return self.regulariser_weight * d / 2

@@ -1,0 +1,139 @@
+"""Linear SDEs: the kernel, the reverse process and the prior that all of them share (Eqs. 1, 2).
+
+    dx = f(t) x dt + g(t) dw,   t ∈ [0, 1],   x_t = α(t) x_0 + τ(t) ε
+
+VE:   f = 0,   g² = dσ²/dt with σ(t) = σ_min (σ_max/σ_min)^t,   α = 1,   τ² = σ²(t) − σ²(0)
+
+Adding noise is all that VE does. σ and τ differ only near t = 0, where σ stays at σ_min while
+the noise that was actually added vanishes. ``scorerep.sde`` has VP and sub-VP, which also shrink
+x_0. What x_t says about x_0 depends on the *level* τ/α alone, since x_t/α = x_0 + (τ/α) ε: the
+SDEs differ in how they run through the levels.
+
+Source: Abstreiter et al. (2021), Section 1.1; Song et al. (2021), Appendix C.
+"""
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from scorerep.types import Data, Level, Times
+
+T_MIN = 1e-5  # smallest time used for training and sampling; the kernel has no score at t = 0
+
+
+def expand_as(level: Tensor, x: Tensor) -> Tensor:
+    """Reshape ``(batch,)`` or a scalar so that it broadcasts over the rest of x."""
+    return level.reshape(level.shape + (1,) * (x.ndim - level.ndim)) if level.ndim else level
+
+
+class LinearSDE(ABC):
+    """dx = f(t) x dt + g(t) dw, whose kernel p_0t(x_t | x_0) = N(α x_0, τ² I) is known.
+
+    Every method takes t as a float, a scalar tensor or a ``(batch,)`` tensor in [0, 1]
+    and raises ``ValueError`` outside it. Shapes and dtypes of x are kept.
+    """
+
+    @abstractmethod
+    def tau(self, t: Level) -> Tensor:
+        """Standard deviation of the kernel; 0 at t = 0."""
+
+    @abstractmethod
+    def g2(self, t: Level) -> Tensor:
+        """Squared diffusion coefficient g²(t) = dτ²/dt − 2 f τ²."""
+
+    @abstractmethod
+    def time_of_level(self, level: Level) -> Tensor:
+        """The t with τ/α = level; ``ValueError`` outside [0, level(1)]."""
+
+    def alpha(self, t: Level) -> Tensor:
+        """α(t), what is left of x_0 in the kernel's mean; 1 unless there is a drift."""
+        return torch.ones_like(self._time(t))
+
+    def drift_rate(self, t: Level) -> Tensor:
+        """f(t) = d log α/dt; 0 unless there is a drift."""
+        return torch.zeros_like(self._time(t))
+
+    def level(self, t: Level) -> Tensor:
+        """τ/α, the noise in the units of x_0; its inverse square is the signal-to-noise ratio."""
+        return self.tau(t) / self.alpha(t)
+
+    def log_snr(self, t: Level) -> Tensor:
+        """log(α²/τ²); its slope is −g²/τ²."""
+        return -2 * torch.log(self.level(t))
+
+    # The perturbation kernel p_0t(x_t | x_0) = N(α x_0, τ² I)
+
+    def perturbation_kernel(self, x_0: Data, t: Level) -> tuple[Data, Tensor]:
+        """Mean (shape of x_0) and standard deviation (broadcastable to it)."""
+        alpha = expand_as(self._time_like(t, x_0, self.alpha), x_0)
+        return alpha * x_0, expand_as(self._time_like(t, x_0, self.tau), x_0)
+
+    def perturb(self, x_0: Data, t: Level, noise: Data) -> Data:
+        """x_t = α x_0 + τ ε for standard normal ``noise`` ε of the shape of x_0."""
+        mean, std = self.perturbation_kernel(x_0, t)
+        return mean + std * noise
+
+    def kernel_score(self, x_t: Data, x_0: Data, t: Level) -> Data:
+        """∇ log p_0t(x_t | x_0) = (α x_0 − x_t)/τ²; ``ValueError`` at t = 0: there is none."""
+        mean, std = self.perturbation_kernel(x_0, t)
+        if bool((std == 0).any()):
+            raise ValueError("t must be positive: the kernel has no score at t = 0")
+        return (mean - x_t) / std**2
+
+    # The reverse process
+
+    def reverse_drift(self, x: Data, score: Data, t: Level) -> Data:
+        """Drift f x − g² ∇log p_t of the reverse SDE (Eq. 2); ``score`` is ∇log p_t(x)."""
+        return self._drift(x, score, t, 1.0)
+
+    def probability_flow_drift(self, x: Data, score: Data, t: Level) -> Data:
+        """Drift f x − ½ g² ∇log p_t of the ODE with the same marginals (Song et al., Eq. 13)."""
+        return self._drift(x, score, t, 0.5)
+
+    def _drift(self, x: Data, score: Data, t: Level, factor: float) -> Data:
+        rate, g2 = (expand_as(self._time_like(t, x, a), x) for a in (self.drift_rate, self.g2))
+        return rate * x - factor * g2 * score
+
+    # The prior p_1 ≈ N(0, τ²(1) I)
+
+    def prior_sample(self, *shape: int, generator=None, device=None, dtype=None) -> Data:
+        """Draw x_1 of the given shape, e.g. ``prior_sample(16, 1, 28, 28)``."""
+        noise = torch.randn(*shape, generator=generator, device=device, dtype=dtype)
+        return self.tau(1.0).to(noise) * noise
+
+    def prior_log_prob(self, x_1: Data) -> Times:
+        """log N(x_1; 0, τ²(1) I) in nats, shape ``(batch,)``."""
+        variance, d = float(self.tau(1.0)) ** 2, x_1[0].numel()
+        square = x_1.flatten(1).square().sum(1)
+        return -0.5 * (square / variance + d * math.log(2 * math.pi * variance))
+
+    def _time(self, t: Level) -> Tensor:
+        t = as_level(t)
+        if not bool(((t >= 0) & (t <= 1)).all()):
+            raise ValueError(
+                f"t must lie in [0, 1], got values in [{float(t.min()):.4g}, {float(t.max()):.4g}]"
+            )
+        return t
+
+    @staticmethod
+    def _time_like(t: Level, x: Tensor, function) -> Tensor:
+        # Evaluate in the precision of t, then follow x's device and dtype.
+        return function(t).to(device=x.device, dtype=x.dtype)
+
+
+def need_linear(sde) -> LinearSDE:
+    """``sde``, or ``ValueError`` if it is no SDE whose kernel is known in closed form."""
+    if not isinstance(sde, LinearSDE):
+        raise ValueError(
+            "sde must have a kernel in closed form (VESDE, VPSDE, SubVPSDE or another LinearSDE), "
+            f"got {type(sde).__name__}"
+        )
+    return sde
+
+
+def as_level(value: Level) -> Tensor:
+    """A time or noise level as a tensor."""
+    # A Python float keeps its double precision until it meets the data.
+    return value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
