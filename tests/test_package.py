@@ -72,10 +72,10 @@ def test_imports_of_the_library_run_in_no_circle():
     for path in FOLDER.rglob("*.py"):
         name = ".".join(path.relative_to(FOLDER.parent).with_suffix("").parts)
         body = ast.parse(path.read_text("utf-8")).body
-        froms = [node for node in body if isinstance(node, ast.ImportFrom) and node.module]
+        imports = [node for node in body if isinstance(node, ast.ImportFrom) and node.module]
         found[name] = {
             target
-            for node in froms
+            for node in imports
             if node.module.startswith("scorerep")
             for alias in node.names
             for target in (f"{node.module}.{alias.name}", node.module, f"{node.module}.__init__")
