@@ -8,7 +8,7 @@ shown to it as the matrix (out, in·height·width).
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Adam, Muon, Optimizer
+from torch.optim import Adam, Optimizer
 
 from scorerep.optimisation import Optimisation
 
@@ -26,6 +26,10 @@ class MuonAndAdam(Optimizer):
         others: Adam's, of any shape; may be empty.
         matrices: Muon's, of two dimensions or more; at least one.
         learning_rate, muon_learning_rate: of the first steps; set those of ``param_groups`` later.
+
+    Raises:
+        ValueError: no matrix, or one of fewer than two dimensions.
+        ImportError: a torch before 2.9, which has no Muon.
     """
 
     def __init__(
@@ -35,13 +39,20 @@ class MuonAndAdam(Optimizer):
         learning_rate: float,
         muon_learning_rate: float,
     ):
+        if not hasattr(torch.optim, "Muon"):
+            raise ImportError(f"optimizer 'muon' needs torch 2.9 or newer, got {torch.__version__}")
+        shapes = [tuple(p.shape) for p in matrices]
+        if not shapes or min(map(len, shapes)) < 2:
+            raise ValueError(f"Muon needs weights of two dimensions or more, got shapes {shapes}")
         groups = [
             {"params": others, "lr": learning_rate},
             {"params": matrices, "lr": muon_learning_rate},
         ]
         super().__init__(groups, {})
         self.flat = [nn.Parameter(p.detach().flatten(1)) for p in matrices]
-        self.muon = Muon(self.flat, muon_learning_rate, weight_decay=0.0, momentum=MOMENTUM)
+        self.muon = torch.optim.Muon(
+            self.flat, muon_learning_rate, weight_decay=0.0, momentum=MOMENTUM
+        )
         self.adam = Adam(others, learning_rate) if others else None
 
     @torch.no_grad()
@@ -91,12 +102,8 @@ def make_optimizer(model: nn.Module, optimisation: Optimisation) -> Optimizer:
     """
     if optimisation.optimizer == "adam":
         return Adam(model.parameters(), lr=optimisation.learning_rate, betas=(0.9, 0.999))
-    others, matrices = split_parameters(model)
-    if not matrices:
-        raise ValueError("optimizer 'muon' needs a model with weights of two dimensions or more")
-    return MuonAndAdam(
-        others, matrices, optimisation.learning_rate, optimisation.muon_learning_rate
-    )
+    rates = optimisation.learning_rate, optimisation.muon_learning_rate
+    return MuonAndAdam(*split_parameters(model), *rates)
 
 
 def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
