@@ -13,7 +13,7 @@ Data flow one way through the modules; each can be read alone.
     model             score, denoise, encode; two parametrisations; weights in a folder
     times             how t is drawn: what the code is steered by
     objective         denoising score matching (Eqs. 4, 5, 7, 8) and its regularisers
-    optimisation      how long and how fast
+    optimisation      how long and how fast; optimisers: Adam, and Muon for matrices
     training          the training loop, a generator
     checkpoint        safetensors and cards
     sampling          five samplers with one signature
