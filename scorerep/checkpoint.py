@@ -1,7 +1,7 @@
 """Checkpoints: a folder of safetensors files and one JSON card. Never pickle.
 
     model.safetensors      the weights to use (the averaged ones), float32 or float16
-    training.safetensors   what resuming needs: raw weights, Adam's state, random generators
+    training.safetensors   what resuming needs: raw weights, optimiser and random generators
     card.json              which experiment, how far, how long, on what, from which data
 
 Every file is written under a temporary name and renamed, so that a reader (or a

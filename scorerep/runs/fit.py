@@ -147,7 +147,7 @@ def train_for(
     """Train for so many processor seconds; the averaged model and the number of steps.
 
     Seconds of all threads of this process are counted, so that a busy machine does not
-    shorten a run. ``optimisation.iterations`` is a limit as well.
+    shorten a run. ``optimisation.iterations`` is a limit as well; decay counts back from it.
 
     Args:
         path: the state is kept there, and a run that was stopped goes on from it.
@@ -219,9 +219,13 @@ def _resumable(folder: Path, experiment: Experiment, data: ImageData):
 
 
 def _differing(old: Experiment, new: Experiment) -> list[str]:
-    """Names of the entries that differ, but for the budget: it may be raised, and a run goes on."""
-    # More steps of the last phase only: a frozen phase fixes what came before it.
-    last = "frozen_iterations" if old.optimisation.frozen_iterations else "iterations"
-    budget = {last: getattr(new.optimisation, last)}
-    old = replace(old, optimisation=replace(old.optimisation, **budget))
+    """Names of the entries that differ, but for the budget: it may be raised, and a run goes on.
+
+    Not with decay, whose rates have fallen towards the end that was asked for first.
+    """
+    if not old.optimisation.decay:
+        # More steps of the last phase only: a frozen phase fixes what came before it.
+        last = "frozen_iterations" if old.optimisation.frozen_iterations else "iterations"
+        budget = {last: getattr(new.optimisation, last)}
+        old = replace(old, optimisation=replace(old.optimisation, **budget))
     return [f.name for f in fields(old) if getattr(old, f.name) != getattr(new, f.name)]
