@@ -1,1 +1,5 @@
-"""The networks of the paper (A.1): layers, the U-Net and a dense network, and the encoder."""
+"""The networks of the paper (A.1).
+
+layers     residual blocks, attention, noise features and what joins them
+unet       the score network, and a dense one for toys;   encoder   E_φ(x_0)
+"""
