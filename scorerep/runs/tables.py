@@ -1,0 +1,31 @@
+"""Result tables: CSV files that are written whole, and rows that replace those of the same key."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+
+def write_table(table: pd.DataFrame, path: Path):
+    """A CSV file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    table.to_csv(temporary, index=False, float_format="%.6g")
+    temporary.replace(path)
+
+
+def merge_rows(
+    new: pd.DataFrame, path: Path, key: Sequence[str], dtype: dict[str, type] | None = None
+) -> pd.DataFrame:
+    """Write ``new`` rows into the CSV file at ``path``, and return the whole table.
+
+    Rows with the same ``key`` columns as a new one are replaced; the table is sorted by the key.
+
+    Args:
+        dtype: of columns of the file that would be read as another type.
+    """
+    if path.exists():
+        new = pd.concat([pd.read_csv(path, dtype=dtype), new])
+    table = new.drop_duplicates(key, keep="last").sort_values(key, ignore_index=True)
+    write_table(table, path)
+    return table
