@@ -18,12 +18,11 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from scorerep import checkpoint
-from scorerep.runs.experiment import Experiment
 from scorerep.data.images import ImageData
 from scorerep.model import ScoreModel
 from scorerep.objective import Objective
-from scorerep.training import Optimisation
-from scorerep.training import TrainingState, make_accelerator, training_loop
+from scorerep.runs.experiment import Experiment
+from scorerep.training import Optimisation, TrainingState, make_accelerator, training_loop
 
 LOG = logging.getLogger(__name__)
 COLLAPSED = 1e-3  # a code whose standard deviation is below this carries nothing

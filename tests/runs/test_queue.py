@@ -2,10 +2,8 @@
 
 import os
 import random
-import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -13,8 +11,6 @@ import pytest
 import torch
 
 from scorerep import checkpoint
-from scorerep.runs import queue
-from scorerep.runs.queue import Plan, Run
 
 ROOT = Path(__file__).parents[2]
 PLAN = """
