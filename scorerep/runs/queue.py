@@ -434,11 +434,12 @@ def status(plan: Plan, root: Path, only: str = "*") -> pd.DataFrame:
         left = run.hours * (1 - state.share)
         if 0.05 < state.share < 1:  # by its own pace, once it has one
             left = state.core_hours * (1 - state.share) / state.share
+        said = f": {state.message}" if state.message else ""
         words = {"running": f"running, {state.share:.0%}", "started": f"{state.share:.0%}"}
         rows.append({
             "name": run.name, "decides": run.decides, "expected": run.hours,
             "used": state.core_hours, "left": left,
-            "state": words.get(state.word, state.word) + (f": {state.message}" * bool(state.message)),
+            "state": words.get(state.word, state.word) + said,
         })  # fmt: skip
     return pd.DataFrame(rows)
 
