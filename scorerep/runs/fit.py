@@ -18,12 +18,11 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from scorerep import checkpoint
-from scorerep.runs.experiment import Experiment
 from scorerep.data.images import ImageData
 from scorerep.model import ScoreModel
 from scorerep.objective import Objective
-from scorerep.training import Optimisation
-from scorerep.training import TrainingState, make_accelerator, training_loop
+from scorerep.runs.experiment import Experiment
+from scorerep.training import Optimisation, TrainingState, make_accelerator, training_loop
 
 LOG = logging.getLogger(__name__)
 COLLAPSED = 1e-3  # a code whose standard deviation is below this carries nothing
@@ -37,6 +36,7 @@ def fit(
     progress: bool = True,
     tensorboard: bool = False,
     stop_after: int | None = None,
+    start: Path | None = None,
 ) -> ScoreModel:
     """Train, or go on training, ``experiment`` on ``data``; returns the averaged model.
 
@@ -46,6 +46,8 @@ def fit(
         save_every: seconds between checkpoints.
         tensorboard: also write event files to ``folder/tensorboard``.
         stop_after: stop at this step, as if interrupted (for tests and for short sessions).
+        start: a folder of weights, encoder and all, that a new run begins with instead of
+            random ones; it takes the place of a first phase of the encoder's own.
 
     Raises:
         CheckpointError: folder not writable, damaged, or of another experiment or other data.
@@ -63,11 +65,17 @@ def fit(
         raise ValueError(f"model.num_classes is {classes}, {data.name} has {len(data.classes)}")
     checkpoint.check_writable(folder)
     encoder, first = None, experiment.first_phase()
-    if first is not experiment:
+    if first is not experiment and start is None:
         encoder = fit(first, data, folder / "encoder", save_every, progress, tensorboard).encoder
     torch.manual_seed(experiment.seed)
     model = ScoreModel(experiment.model)
     card, resume = _resumable(folder, experiment, data)
+    if start is not None and resume is None:
+        checkpoint.load_weights(model, Path(start) / "model.safetensors")
+        began = checkpoint.read_card(start)
+        card["start"] = {k: began.get(k) for k in ("iterations_done", "seconds", "seed")}
+        learned = began.get("encoder_phase", began)
+        card["encoder_phase"] = {k: learned[k] for k in ("iterations_done", "seconds", "losses")}
     if encoder is not None:
         model.encoder.load_state_dict(encoder.state_dict())
         learned = checkpoint.read_card(folder / "encoder")
