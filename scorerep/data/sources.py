@@ -3,10 +3,12 @@
     train = load_data("mnist", "train", classes=["3", "8"])
     x_0 = train.batch(torch.arange(64))
 
-``digits`` is part of scikit-learn and needs no download. ``mnist`` and ``cifar10``
-are looked for in the data root (the environment variable ``SCOREREP_DATA``, else
-``data/``), fetched by torchvision if they are not there, checked against published
-sums, and kept in a compact cache. A damaged file is named and never half used.
+``digits`` is part of scikit-learn. ``mnist`` and ``cifar10`` are looked for in the data root
+(the environment variable ``SCOREREP_DATA``, else ``data/``). MNIST also comes with the book; what
+is nowhere is fetched by torchvision. Files are checked against published sums, and kept in a
+compact cache in the data root. ``cifar10-part``, some thousand images of CIFAR-10, comes with
+the book and stands for nothing else: who asks for ``cifar10`` gets all of it or an error. A
+damaged file is named and never half used.
 """
 
 import hashlib
@@ -25,9 +27,10 @@ import numpy as np
 import torch
 
 from scorerep.checkpoint import CheckpointError, read_tensors, write_tensors
-from scorerep.data.images import ImageData
+from scorerep.data import shipped
+from scorerep.data.images import DataError, ImageData
 
-DATASETS = ("digits", "mnist", "cifar10")
+DATASETS = ("digits", "mnist", "cifar10", "cifar10-part")
 DIGITS = tuple("0123456789")
 DOWNLOAD_TIMEOUT = 10.0  # seconds without an answer, for each connection
 MNIST_MD5 = {  # of the unpacked files
@@ -38,13 +41,14 @@ MNIST_MD5 = {  # of the unpacked files
 }
 
 
-class DataError(RuntimeError):
-    """A data file that is damaged, or not what its name says."""
-
-
 def data_root() -> Path:
-    """The folder of the environment variable ``SCOREREP_DATA``, else ``data``."""
-    return Path(os.environ.get("SCOREREP_DATA") or "data")
+    """The folder of the environment variable ``SCOREREP_DATA``, else ``data``.
+
+    Seen from the folder ``book``, ``data`` is what comes with the book, where nothing is ever
+    written: then the root is the ``data`` beside it.
+    """
+    root = Path(os.environ.get("SCOREREP_DATA") or "data")
+    return shipped.FOLDER.parents[1] / "data" if root.resolve() == shipped.FOLDER else root
 
 
 def load_data(
@@ -59,7 +63,8 @@ def load_data(
 
     Args:
         name: "digits" (1×8×8; every fifth image of a class is a test image), "mnist"
-            (1×28×28) or "cifar10" (3×32×32).
+            (1×28×28), "cifar10" (3×32×32), or "cifar10-part": of each split 125 images a
+            class, class by class in turn, then 375 more of each of the first three.
         classes: names or indices to keep; labels become 0, 1, … in this order.
         root: where the files are; ``data_root()`` if not given.
         limit: at most this many images, the first ones.
@@ -69,7 +74,9 @@ def load_data(
         FileNotFoundError: the files are neither there nor to be downloaded.
         DataError: a file is damaged; the message names it.
     """
-    loaders = {"digits": _digits, "mnist": _mnist, "cifar10": _cifar10}
+    loaders = {
+        "digits": _digits, "mnist": _mnist, "cifar10": _cifar10, "cifar10-part": _cifar10_part,
+    }  # fmt: skip
     if name not in loaders:
         raise ValueError(f"unknown data set {name!r}: there are {', '.join(DATASETS)}")
     if split not in ("train", "test"):
@@ -104,6 +111,8 @@ def _mnist(root: Path, split: str) -> ImageData:
 
         folder = root / "MNIST" / "raw"
         if not all((folder / file).exists() for file in MNIST_MD5):
+            if (shipped.FOLDER / "MNIST").exists():
+                return ImageData(*shipped.mnist(split, MNIST_MD5), DIGITS, "mnist", split)
             _download("mnist", root, lambda: MNIST(root, download=True))
         prefix = "train" if split == "train" else "t10k"
         for file, md5 in MNIST_MD5.items():
@@ -136,8 +145,14 @@ def _cifar10(root: Path, split: str) -> ImageData:
     return _cached(root / "cache" / f"cifar10-{split}.safetensors", "cifar10", split, convert)
 
 
+def _cifar10_part(root: Path, split: str) -> ImageData:
+    images, labels = shipped.cifar10_part(split)
+    return ImageData(images, labels, shipped.CIFAR10_CLASSES, "cifar10-part", split)
+
+
 def _download(name: str, root: Path, fetch):
     """``fetch()``; a failed download becomes one sentence."""
+    part = "; a part comes with the book: 'cifar10-part'" if name == "cifar10" else ""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
     try:
@@ -145,7 +160,7 @@ def _download(name: str, root: Path, fetch):
     except (URLError, HTTPException, ConnectionError, TimeoutError, EOFError, RuntimeError):
         raise FileNotFoundError(
             f"{name} is not in {root.absolute()} and could not be downloaded: set SCOREREP_DATA "
-            f"to a folder that has it, or run 'python -m scorerep data {name}' with a network"
+            f"to a folder that has it, or run 'python -m scorerep data {name}' with a network{part}"
         ) from None
     except OSError as error:
         raise DataError(f"cannot store {name} in {root.absolute()}: {error}") from None

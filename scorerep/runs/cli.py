@@ -22,7 +22,7 @@ from scorerep import checkpoint, plots
 from scorerep.checkpoint import CheckpointError
 from scorerep.codes.effects import Sampler, sample_grid
 from scorerep.codes.scores import compare, encode_in_batches, pca_codes
-from scorerep.data import DataError, load_data
+from scorerep.data import DataError, data_root, load_data
 from scorerep.data.images import ImageData
 from scorerep.model import ScoreModel
 from scorerep.runs.experiment import Experiment
@@ -230,14 +230,21 @@ class Export:
 class Data:
     """Fetch and check a data set, so that later commands need no network."""
 
-    name: Annotated[Literal["digits", "mnist", "cifar10"], tyro.conf.Positional]
+    name: Annotated[Literal["digits", "mnist", "cifar10", "cifar10-part"], tyro.conf.Positional]
     """Which one."""
 
     def run(self):
+        source = {
+            "digits": "scikit-learn's",
+            "cifar10-part": "the part of CIFAR-10 that comes with the book",
+        }.get(self.name, f"full, in {data_root().absolute()}")
         for split in ("train", "test"):
             data = load_data(self.name, split)
             shape = "×".join(map(str, data.image_shape))
-            print(f"{self.name} {split}: {len(data)} images of {shape}, checksum {data.checksum()}")
+            print(
+                f"{self.name} {split}: {len(data):,d} images of {shape}, {source}, "
+                f"checksum {data.checksum()}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
