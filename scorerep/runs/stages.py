@@ -110,7 +110,7 @@ class Judge:
         return dict(zip(names, scores, strict=True)) | {"samples": len(images)}
 
     def floor_and_ceiling(self, count: int) -> list[dict]:
-        """Held-out images, and draws of one Gaussian: between them a sampler's scores should lie."""
+        """Held-out images and draws of one Gaussian: a sampler's scores should lie between."""
         from scorerep.quality import gaussian_fit
 
         *_, test = self._quality
@@ -204,7 +204,7 @@ def about(experiment: Experiment, judge: Judge) -> dict:
         "times": experiment.times,
         "t": experiment.single_t if experiment.times == "single_t" else None,
         "regulariser": experiment.regulariser, "latent": experiment.model.latent,
-        "network": experiment.model.network, "optimizer": getattr(optimisation, "optimizer", "adam"),
+        "network": experiment.model.network, "optimizer": optimisation.optimizer,
         "precision": optimisation.precision, "batch": optimisation.batch_size,
         "draws": experiment.draws_per_image, "frozen": optimisation.frozen_iterations,
         "seed": experiment.seed,
