@@ -194,15 +194,9 @@ class ScoreModel(nn.Module):
     def from_pretrained(cls, folder: str | Path, device: str = "cpu") -> "ScoreModel":
         """The model in ``folder``, in evaluation mode, float32. Errors name the file at fault."""
         folder = Path(folder)
-        try:
-            card = checkpoint.read_card(folder)
-            model = cls(checkpoint.from_json(ModelConfig, card["model"]))
-            if card.get("encoder_only"):
-                model.network = None
-        except (KeyError, TypeError, ValueError) as error:
-            raise checkpoint.CheckpointError(
-                f"{folder / 'card.json'} does not describe a model: {error}"
-            ) from None
+        model = cls(checkpoint.read_entry(folder, "model", ModelConfig))
+        if checkpoint.read_card(folder).get("encoder_only"):
+            model.network = None
         checkpoint.load_weights(model, folder / "model.safetensors")
         return model.to(device).eval()
 

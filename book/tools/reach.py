@@ -13,7 +13,7 @@ alone, whose files the cell then chooses, all of that folder count.
 import ast
 import hashlib
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 LAZY = "_HOME"  # a package's table of names that it imports when they are first asked for
@@ -38,7 +38,7 @@ def parsed(file: Path) -> ast.Module:
     return _parsed(file, status.st_mtime_ns, status.st_size)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _parsed(file: Path, _time: int, _size: int) -> ast.Module:
     return ast.parse(file.read_text("utf-8"), str(file))
 
@@ -49,7 +49,7 @@ def code_checksum(file: Path) -> str:
     return _code_checksum(file, status.st_mtime_ns, status.st_size)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _code_checksum(file: Path, _time: int, _size: int) -> str:
     tree = ast.parse(file.read_text("utf-8"), str(file))
     tree.body = [line for line in tree.body if not _assigned(line) & UNCOUNTED]

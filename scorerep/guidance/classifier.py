@@ -109,10 +109,9 @@ class NoisyClassifier(nn.Module):
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> "NoisyClassifier":
         """In evaluation mode, float32. ``CheckpointError`` names the file at fault."""
-        card = checkpoint.read_card(Path(folder))
-        if "noisy_classifier" not in card:
+        if "noisy_classifier" not in checkpoint.read_card(Path(folder)):
             raise checkpoint.CheckpointError(f"{folder} holds no classifier of noisy images")
-        model = cls(checkpoint.from_json(ClassifierConfig, card["noisy_classifier"]))
+        model = cls(checkpoint.read_entry(Path(folder), "noisy_classifier", ClassifierConfig))
         checkpoint.load_weights(model, Path(folder) / "model.safetensors")
         return model.eval()
 
