@@ -274,9 +274,9 @@ def test_bad_arguments_are_refused():
             QUARTET.score(x, tau)
     with pytest.raises(ValueError, match=r"tau must be a scalar or \(3,\)"):
         QUARTET.score(x, torch.ones(2))
-    with pytest.raises(ValueError, match="x must be floating"):
+    with pytest.raises(ValueError, match="x must be floats of shape"):
         QUARTET.score(torch.zeros(3, 5), 0.5)
-    with pytest.raises(ValueError, match="x must be floating"):
+    with pytest.raises(ValueError, match="x must be floats of shape"):
         QUARTET.score(torch.zeros(3, 2, dtype=torch.int64), 0.5)
     for y in (2, -1, torch.tensor([0, 1, 5]), torch.zeros(3)):
         with pytest.raises(ValueError, match=r"y must be integers in 0\.\.1"):
