@@ -19,10 +19,10 @@ def whole(name: str, value, least: int, most: int | None = None) -> int:
         number = None
     if number is None:
         raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+    if most is not None and not least <= number <= most:
+        raise ValueError(f"{name} must lie in {least}..{most}, got {number}")
     if number < least:
         raise ValueError(f"{name} must be at least {least}, got {number}")
-    if most is not None and number > most:
-        raise ValueError(f"{name} must lie in {least}..{most}, got {number}")
     return number
 
 
@@ -64,11 +64,11 @@ def one_or_each(name: str, value, x: Tensor, dtype: torch.dtype) -> Tensor:
 
 def labels(name: str, y, x: Tensor, classes: int | None = None) -> Tensor:
     """One class, or one for each item of x, as ``(batch,)`` integers on x's device."""
-    y = torch.as_tensor(y)
+    y, wanted = torch.as_tensor(y), "" if classes is None else f" in 0..{classes - 1}"
     if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
-        raise ValueError(f"{name} must be integers, the classes, got {y.dtype}")
+        raise ValueError(f"{name} must be integers{wanted}, got {y.dtype}")
     if y.shape not in ((), (len(x),)):
         raise ValueError(f"{name} must be a scalar or ({len(x)},), got {tuple(y.shape)}")
     if classes is not None and bool(((y < 0) | (y >= classes)).any()):
-        raise ValueError(f"{name} must be integers in 0..{classes - 1}, got {y.tolist()}")
+        raise ValueError(f"{name} must be integers{wanted}, got {y.unique().tolist()}")
     return y.to(device=x.device, dtype=torch.long).expand(len(x))

@@ -158,7 +158,7 @@ class LinearGaussian:
 
 
 def _positive(tau: Level) -> Tensor:
-    tau = torch.as_tensor(tau).cpu().double()
+    tau = torch.as_tensor(tau, dtype=torch.float64, device="cpu")
     if not bool((tau > 0).all()):
         raise ValueError(f"tau must be positive, got {tau}")
     return tau
