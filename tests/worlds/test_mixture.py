@@ -283,7 +283,7 @@ def test_bad_arguments_are_refused():
             QUARTET.score(x, 0.5, y)
     with pytest.raises(ValueError, match="y must be a scalar"):
         QUARTET.score(x, 0.5, torch.tensor([0, 1]))
-    with pytest.raises(ValueError, match="n must be at least 2 and tau positive"):
+    with pytest.raises(ValueError, match="tau must be a finite number larger than 0"):
         QUARTET.constant(0.0, 100)
     with pytest.raises(ValueError, match="n must be at least 2"):
         QUARTET.guidance_energy(0.5, 1)
