@@ -102,7 +102,8 @@ def fit(
         window.append(torch.stack([*state.losses]))
         bar.update()
         if state.step % window_size == 0 or state.step == total:
-            matching, regulariser, code_std = torch.stack(window).mean(0)[1:].tolist()
+            means = accelerator.reduce(torch.stack(window).mean(0), "mean")
+            matching, regulariser, code_std = means[1:].tolist()
             entry = {
                 "step": state.step, "matching": matching, "regulariser": regulariser,
                 "code_std": code_std,
