@@ -33,7 +33,7 @@ class Batches(Protocol):
 def batch_indices(
     step: int, images: int, batch_size: int, seed: int, device: torch.device | str = "cpu"
 ) -> Tensor:
-    """Indices of a step's batch, on ``device``; an epoch's order depends on seed and epoch alone."""
+    """Indices of a step's batch, on ``device``; an epoch's order is of seed and epoch alone."""
     epoch, position = divmod(step, images // batch_size)
     order = epoch_order(epoch, images, seed, torch.device(device))
     return order[position * batch_size : (position + 1) * batch_size]

@@ -52,7 +52,7 @@ class TrainingState:
         return Losses(*self.accelerator.reduce(losses, "mean"))
 
     def note(self, *values: Scalar):
-        """Count a step, as good if ``values`` are finite and all before it were; nothing is read."""
+        """Count a step, as good if ``values`` and all before them are finite; reads nothing."""
         if self._finite is None:
             self._first = self.step
             self._finite = torch.zeros((), dtype=torch.int64, device=values[0].device)
