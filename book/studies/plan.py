@@ -68,7 +68,7 @@ def noise_or_network() -> Iterator[Run]:
             experiment = unet(figure, f"{figure}-unet", seed, optimisation, **high)
             yield Run(
                 f"{figure}-unet-s{seed}",
-                f"Does the noise move the class in, not the network? U-Net, {code}, uniform {times}",
+                f"Does noise move the class in, not the network? U-Net, {code}, uniform {times}",
                 hours=0.65, experiment=experiment, samples=0 if high else 1_000,
             )  # fmt: skip
 
