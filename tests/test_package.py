@@ -14,12 +14,13 @@ import pytest
 import scorerep
 
 FOLDER = Path(scorerep.__file__).parent
+# What the package's docstring calls the parts of a score model, and some of what stands beside.
 CORE = (
     "types data/images data/batches data/sources sde/linear sde/ve "
-    "worlds/law worlds/mixture worlds/linear_gaussian worlds/empirical "
-    "networks/layers networks/unet networks/encoder model "
-    "times objective training/loop checkpoint sampling likelihood codes/scores"
+    "networks/layers networks/unet networks/encoder model times objective training/loop "
+    "checkpoint/files checkpoint/cards checkpoint/weights checkpoint/state sampling likelihood"
 ).split()
+BESIDE = "worlds/law worlds/mixture worlds/linear_gaussian worlds/empirical codes/scores".split()
 
 
 def code_lines(path: Path) -> int:
@@ -47,16 +48,16 @@ def test_core_has_at_most_2000_lines_of_code():
     assert 1000 < sum(code_lines(FOLDER / f"{name}.py") for name in CORE) <= 2000
 
 
-@pytest.mark.parametrize("name", CORE)
+@pytest.mark.parametrize("name", CORE + BESIDE)
 def test_module_of_the_core_fits_on_a_few_screens(name):
     assert len((FOLDER / f"{name}.py").read_text("utf-8").splitlines()) <= 250
 
 
 def test_first_level_has_at_most_20_names_and_the_docstring_says_what_each_is():
-    names = [path.stem for path in FOLDER.iterdir() if path.stem != "__pycache__"]
+    names = [path.stem for path in FOLDER.iterdir() if not path.stem.startswith("__")]
     assert len(names) <= 20
     for name in names:
-        assert name.startswith("__") or re.search(rf"^ {{4}}{name}  ", scorerep.__doc__, re.M), name
+        assert re.search(rf"^ {{4}}{name}  ", scorerep.__doc__, re.M), name
 
 
 def test_docstring_of_a_package_names_its_modules():

@@ -21,12 +21,12 @@ import tyro
 from scorerep import checkpoint, plots
 from scorerep.checkpoint import CheckpointError
 from scorerep.codes.effects import Sampler, sample_grid
-from scorerep.data import DataError, load_data
 from scorerep.codes.scores import compare, encode_in_batches, pca_codes
-from scorerep.runs.experiment import Experiment
-from scorerep.runs.fit import fit, load_experiment
+from scorerep.data import DataError, load_data
 from scorerep.data.images import ImageData
 from scorerep.model import ScoreModel
+from scorerep.runs.experiment import Experiment
+from scorerep.runs.fit import fit, load_experiment
 from scorerep.runs.paper import BUDGETS, PAPER, BudgetName, at_budget
 from scorerep.runs.sweep import SEEDS, TIMES, sweep
 from scorerep.training import TrainingDiverged, make_accelerator

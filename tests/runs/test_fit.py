@@ -10,9 +10,9 @@ import torch
 from scorerep import checkpoint
 from scorerep.checkpoint import CheckpointError
 from scorerep.data import load_data
+from scorerep.model import ModelConfig, ScoreModel
 from scorerep.runs.experiment import EncoderPhase, Experiment
 from scorerep.runs.fit import fit, load_experiment
-from scorerep.model import ModelConfig, ScoreModel
 from scorerep.training import Optimisation, TrainingDiverged
 
 TINY = Experiment(
