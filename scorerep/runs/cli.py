@@ -337,7 +337,8 @@ def run_folder(experiment: Experiment, budget: str) -> Path:
 
 
 def device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    return "cpu" if accelerator is None else accelerator.type
 
 
 def score_table(model: ScoreModel, train: ImageData, test: ImageData) -> pd.DataFrame:
