@@ -222,23 +222,39 @@ def optimizer_of(recipe: Recipe) -> Callable:
 
 
 def seconds_a_step(recipe: Recipe, data: ImageData, a: Arguments) -> float:
-    """Processor seconds of a step: the median of eight means of five; measured once a shape."""
+    """Processor seconds of a step; measured once for each shape.
+
+    Five steps in turn with five of "adam", whose seconds come from a calm machine: the median
+    of eight ratios to them tells a shape's cost whatever else the machine does then.
+    """
     path = a.out.with_name(f"{a.out.stem}_steps.csv")
-    if path.exists():
-        known = pd.read_csv(path, index_col="shape").seconds
-        if recipe.shape in known.index:
-            return float(known[recipe.shape])
-    loop, means = loop_of(recipe, 1_000, 0, data), []
-    for chunk in range(9):
-        started = time.process_time()
-        for _ in range(5):
-            next(loop)
-        if chunk:  # the first one prepares kernels
-            means.append((time.process_time() - started) / 5)
-    table = pd.DataFrame([{"shape": recipe.shape, "seconds": median(means)}])
+    known = pd.read_csv(path, index_col="shape").seconds if path.exists() else {}
+    if recipe.shape in known:
+        return float(known[recipe.shape])
+    reference = RECIPES["adam"]
+    if recipe.shape == reference.shape:
+        seconds = median(turns([(recipe, data)])[0])
+    else:
+        unit = seconds_a_step(reference, load_data(reference.data), a)
+        ours, theirs = turns([(recipe, data), (reference, load_data(reference.data))])
+        seconds = unit * median(x / y for x, y in zip(ours, theirs, strict=True))
     with FileLock(a.folder / "table.lock"):
-        merge_rows(table, path, ["shape"])
+        merge_rows(pd.DataFrame([{"shape": recipe.shape, "seconds": seconds}]), path, ["shape"])
     return seconds_a_step(recipe, data, a)
+
+
+def turns(recipes: list[tuple[Recipe, ImageData]]) -> list[list[float]]:
+    """Processor seconds of a step of each recipe: eight means of five steps, in turn."""
+    loops = [loop_of(recipe, 1_000, 0, data) for recipe, data in recipes]
+    means: list[list[float]] = [[] for _ in loops]
+    for chunk in range(9):
+        for loop, found in zip(loops, means, strict=True):
+            started = time.process_time()
+            for _ in range(5):
+                next(loop)
+            if chunk:  # the first one prepares kernels
+                found.append((time.process_time() - started) / 5)
+    return means
 
 
 def trained(name: str, seconds: int, seed: int, data: ImageData, a: Arguments):
