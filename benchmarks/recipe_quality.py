@@ -147,13 +147,14 @@ of 50 steps, linear decay over the last 40 %, averaging 0.999, no code."""
 
 PLAN: list[tuple[str, int, int]] = [
     *[("adam", 400, 0), ("muon", 400, 0), ("muon", 133, 0), ("muon", 200, 0)],
-    *[("muon, rate 0.03", 133, 0), ("muon, stratified t", 133, 0), ("muon, decay 1", 133, 0)],
-    *[("muon, t by loss", 133, 0), ("muon, batch 16", 133, 0), ("muon, code", 133, 0)],
-    *[("adam, code", 133, 0), ("muon, rate 0.01", 133, 0), ("muon, hidden layers", 133, 0)],
-    *[("muon, batch 64", 133, 0), ("adam", 400, 1), ("adam", 400, 2)],
-    *[("muon, averaging 0.99", 133, 0), ("muon, pairs", 133, 0), ("muon, 8/16 channels", 133, 0)],
-    *[("muon, code, encoder by Adam", 133, 0), ("adam, CIFAR", 400, 0), ("muon, CIFAR", 200, 0)],
-    *[("adam, decay", 133, 0), ("adam, rate 3e-3, decay", 133, 0), ("adam", 133, 0)],
+    *[("muon, rate 0.03", 133, 0), ("muon, stratified t", 133, 0), ("muon, code", 133, 0)],
+    *[("muon", 133, 1), ("muon, decay 1", 133, 0), ("muon", 133, 2), ("muon, t by loss", 133, 0)],
+    *[("muon, batch 16", 133, 0), ("muon, code, encoder by Adam", 133, 0), ("adam", 400, 1)],
+    *[("adam", 400, 2), ("adam, code", 133, 0), ("muon, CIFAR", 200, 0), ("adam, CIFAR", 400, 0)],
+    *[("muon", 100, 0), ("muon, rate 0.01", 133, 0), ("muon, hidden layers", 133, 0)],
+    *[("muon, batch 64", 133, 0), ("muon, averaging 0.99", 133, 0), ("muon, pairs", 133, 0)],
+    *[("muon", 400, 1), ("muon", 400, 2), ("adam, decay", 133, 0), ("adam", 133, 0)],
+    *[("adam, rate 3e-3, decay", 133, 0), ("muon, 8/16 channels", 133, 0)],
     *[("muon, rate of Adam 3e-3", 133, 0), ("muon, no decay", 133, 0)],
     ("muon, rate 0.03, decay 1", 133, 0),
 ]
