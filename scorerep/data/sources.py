@@ -30,8 +30,14 @@ from scorerep.checkpoint import CheckpointError, read_tensors, write_tensors
 from scorerep.data import shipped
 from scorerep.data.images import DataError, ImageData
 
-DATASETS = ("digits", "mnist", "cifar10", "cifar10-part")
 DIGITS = tuple("0123456789")
+CLASSES = {  # of the data sets as they are published
+    "digits": DIGITS,
+    "mnist": DIGITS,
+    "cifar10": shipped.CIFAR10_CLASSES,
+    "cifar10-part": shipped.CIFAR10_CLASSES,
+}
+DATASETS = tuple(CLASSES)
 DOWNLOAD_TIMEOUT = 10.0  # seconds without an answer, for each connection
 MNIST_MD5 = {  # of the unpacked files
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
