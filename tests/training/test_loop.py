@@ -176,18 +176,18 @@ class Unlabelled(Quartet):
         del self.labels
 
 
-@pytest.mark.parametrize("latent", [0, 2])
-def test_points_of_a_toy_world_train_a_model(latent):
+@pytest.mark.parametrize(("latent", "left"), [(0, 0.95), (2, 0.1)])
+def test_points_of_a_toy_world_train_a_model(latent, left):
     data = Unlabelled(512)
     assert isinstance(data, Batches) and isinstance(load_data("digits"), Batches)
     config = ModelConfig(image_shape=(2,), channels=(32, 32), latent=latent, sigma_max=5.0)
     budget = Optimisation(iterations=150, batch_size=128, learning_rate=3e-3, warmup=10)
-    objective, model = Objective(SingleTime(0.75)), new_model(config)
+    objective, model = Objective(SingleTime(0.65)), new_model(config)
     x_0 = data.batch(slice(None))
     draws = objective.draw(x_0, latent, torch.Generator().manual_seed(1))
     before = float(objective(model.eval(), x_0, draws).matching)
     *_, state = training_loop(model, data, objective, budget)
-    assert float(objective(state.averaged, x_0, draws).matching) < 0.9 * before
+    assert float(objective(state.averaged, x_0, draws).matching) < left * before
 
 
 def test_labels_are_asked_for_by_a_model_of_labels_only():
