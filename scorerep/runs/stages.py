@@ -3,9 +3,9 @@
     for row in train_in_stages(experiment, folder, judge): ...
 
 A stage is a number of steps. The run stops there, is scored, and goes on as if it had not. Scored
-are the codes (with an untrained encoder's and PCA's beside them) and, at the last stage, samples
-(with held-out images and draws of one Gaussian beside them). A killed run goes on; a stage whose
-row was given is not given again.
+are the codes (beside an untrained encoder's, PCA's and, in colour, brightness and background) and,
+at the last stage, samples (beside held-out images and draws of one Gaussian). A killed run goes
+on; a stage whose row was given is not given again.
 """
 
 import json
@@ -64,7 +64,14 @@ class Judge:
         if not model.config.latent:
             return {}
         train, test = (encode_in_batches(model, d) for d in (self.scorer.train, self.scorer.test))
-        return {**self.scorer.codes(train, test), "code_std_largest": float(test.std(0).max())}
+        return {**self.scorer.codes(train, test), "code_std_max": float(test.std(0).max())}
+
+    def colours(self) -> list[dict[str, float]]:
+        """Brightness and the background's three colours as a code, for pictures in colour."""
+        names = [c for c in self.scorer.attributes[0] if c.startswith(("background", "brightness"))]
+        if len(names) < 4:
+            return []
+        return [dict(self.scorer.codes(*(a[names].to_numpy() for a in self.scorer.attributes)))]
 
     def pca(self, latent: int) -> dict[str, float]:
         return dict(self.scorer.pca(latent))
@@ -110,7 +117,7 @@ class Judge:
         return dict(zip(names, scores, strict=True)) | {"samples": len(images)}
 
     def floor_and_ceiling(self, count: int) -> list[dict]:
-        """Held-out images, and draws of one Gaussian: between them a sampler's scores should lie."""
+        """Held-out images and draws of one Gaussian: a sampler's scores should lie between."""
         from scorerep.quality import gaussian_fit
 
         *_, test = self._quality
@@ -184,7 +191,7 @@ def averaged(folder: Path) -> tuple[ScoreModel, dict]:
 
 
 def baselines(experiment: Experiment, judge: Judge) -> list[dict]:
-    """What codes score without any training: the run's own encoder at its first step, and PCA."""
+    """What codes score without training: the encoder at its first step, PCA, and colours."""
     if not experiment.model.latent:
         return []
     known = about(experiment, judge) | {"iterations": 0, "samples": 0}
@@ -193,6 +200,7 @@ def baselines(experiment: Experiment, judge: Judge) -> list[dict]:
     return [
         {**known, "code": "untrained", **judge.codes(untrained)},
         {**known, "code": "PCA", **judge.pca(experiment.model.latent)},
+        *({**known, "code": "colours", **colours} for colours in judge.colours()),
     ]
 
 
@@ -204,7 +212,7 @@ def about(experiment: Experiment, judge: Judge) -> dict:
         "times": experiment.times,
         "t": experiment.single_t if experiment.times == "single_t" else None,
         "regulariser": experiment.regulariser, "latent": experiment.model.latent,
-        "network": experiment.model.network, "optimizer": getattr(optimisation, "optimizer", "adam"),
+        "network": experiment.model.network, "optimizer": optimisation.optimizer,
         "precision": optimisation.precision, "batch": optimisation.batch_size,
         "draws": experiment.draws_per_image, "frozen": optimisation.frozen_iterations,
         "seed": experiment.seed,
