@@ -273,6 +273,38 @@ class Data:
             print(f"{self.name} {split}: {len(data)} images of {shape}, checksum {data.checksum()}")
 
 
+@dataclass(frozen=True)
+class Queue:
+    """Show the list of runs that a module plans, or work on it: the next one first.
+
+    Stopped or killed at any moment, the same command goes on; several share the list.
+    """
+
+    what: Annotated[Literal["status", "work"], tyro.conf.Positional] = "status"
+    """Show or work."""
+    plan: str = "book.studies.plan"
+    """The module, which has a PLAN."""
+    folder: Path | None = None
+    """Where runs live; $SCOREREP_RUNS or ~/scorerep-runs if not given."""
+    only: str = "*"
+    """Runs whose names match this pattern, such as 'fig4*'."""
+    workers: int = 1
+    """Processes, of one thread each."""
+    hours: float | None = None
+    """Stop after so many hours."""
+    nice: int = 10
+    """Added to the niceness of the processes."""
+
+    def run(self):
+        from scorerep.runs import queue
+
+        folder = self.folder or queue.default_folder()
+        if self.what == "status":
+            print(queue.show(queue.status(queue.load_plan(self.plan), folder, self.only)))
+        elif queue.work(self.plan, folder, self.workers, self.only, self.hours, self.nice):
+            raise SystemExit(1)
+
+
 def parse(arguments: Sequence[str] | None = None) -> Any:
     """The command that ``arguments`` (``sys.argv`` if None) ask for; ``SystemExit`` if none."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -288,7 +320,7 @@ def parse(arguments: Sequence[str] | None = None) -> Any:
         Annotated[kind, tyro.conf.subcommand(name)]
         for name, kind in {
             "train": Train[every], "sweep": Sweep[levels], "sample": Sample, "encode": Encode,
-            "evaluate": Evaluate, "export": Export, "data": Data,
+            "evaluate": Evaluate, "export": Export, "data": Data, "queue": Queue,
         }.items()
     ]  # fmt: skip
     return tyro.cli(

@@ -40,6 +40,7 @@ def fit(
     progress: bool = True,
     tensorboard: bool = False,
     stop_after: int | None = None,
+    start: Path | None = None,
 ) -> ScoreModel:
     """Train, or go on training, ``experiment`` on ``data``; returns the averaged model.
 
@@ -49,6 +50,8 @@ def fit(
         save_every: seconds between checkpoints.
         tensorboard: also write event files to ``folder/tensorboard``.
         stop_after: stop at this step, as if interrupted (for tests and for short sessions).
+        start: a folder of weights, encoder and all, that a new run begins with instead of
+            random ones; it takes the place of a first phase of the encoder's own.
 
     Raises:
         CheckpointError: folder not writable, damaged, of another experiment or other data, or
@@ -68,7 +71,7 @@ def fit(
         device = make_accelerator(experiment.optimisation).device
         return ScoreModel.from_pretrained(folder, str(device))
     encoder = None
-    if first is not experiment and card["iterations_done"] == 0:
+    if first is not experiment and start is None and card["iterations_done"] == 0:
         encoder = fit(first, data, folder / "encoder", save_every, progress, tensorboard).encoder
         learned = checkpoint.read_card(folder / "encoder")
         card["encoder_phase"] = {k: learned[k] for k in ("iterations_done", "seconds", "losses")}
@@ -76,6 +79,12 @@ def fit(
     model = ScoreModel(experiment.model)
     if encoder is not None:
         model.encoder.load_state_dict(encoder.state_dict())
+    if start is not None and card["iterations_done"] == 0:
+        checkpoint.load_weights(model, Path(start) / "model.safetensors")
+        began = checkpoint.read_card(start)
+        card["start"] = {k: began.get(k) for k in ("iterations_done", "seconds", "seed")}
+        learned = began.get("encoder_phase", began)
+        card["encoder_phase"] = {k: learned[k] for k in ("iterations_done", "seconds", "losses")}
     model, card = fit_module(
         model, data, objective, experiment.optimisation, experiment.seed, card=card,
         state_file=folder / folders.STATE, folder=folder, stop_after=stop_after,
@@ -187,7 +196,8 @@ def fit_module(
                 window.append(torch.stack([*state.losses]).detach())
                 bar.update()
                 if state.step % window_size == 0 or state.step == total:
-                    entry = losses_named(Losses(*torch.stack(window).mean(0)))
+                    means = accelerator.reduce(torch.stack(window).mean(0), "mean")
+                    entry = losses_named(Losses(*means))
                     card["losses"].append({"step": state.step, **entry})
                     bar.set_postfix({k: f"{v:.4g}" for k, v in entry.items()})
                     if writer is not None:

@@ -139,9 +139,13 @@ def _weights_are_of(card: dict[str, Any], folder: Path) -> bool:
 
 
 def _differing(old: Experiment, new: Experiment) -> list[str]:
-    """Names of the entries that differ, but for the budget: it may be raised, and a run goes on."""
-    # More steps of the last phase only: a frozen phase fixes what came before it.
-    last = "frozen_iterations" if old.optimisation.frozen_iterations else "iterations"
-    budget = {last: getattr(new.optimisation, last)}
-    old = replace(old, optimisation=replace(old.optimisation, **budget))
+    """Names of the entries that differ, but for the budget: it may be raised, and a run goes on.
+
+    Not with decay, whose rates have fallen towards the end that was asked for first.
+    """
+    if not old.optimisation.decay:
+        # More steps of the last phase only: a frozen phase fixes what came before it.
+        last = "frozen_iterations" if old.optimisation.frozen_iterations else "iterations"
+        budget = {last: getattr(new.optimisation, last)}
+        old = replace(old, optimisation=replace(old.optimisation, **budget))
     return [f.name for f in fields(old) if getattr(old, f.name) != getattr(new, f.name)]

@@ -75,6 +75,16 @@ def test_budget_can_be_raised(digits, tmp_path):
     assert checkpoint.read_card(tmp_path)["iterations_done"] == 8
 
 
+def test_budget_of_a_run_with_decay_cannot_be_raised(digits, tmp_path):
+    def run(steps):
+        budget = replace(TINY.optimisation, iterations=steps, optimizer="muon", decay=0.5)
+        return fit(replace(TINY, optimisation=budget), digits, tmp_path, progress=False)
+
+    run(4)
+    with pytest.raises(CheckpointError, match="differs in optimisation"):
+        run(6)
+
+
 class Killed(BaseException):
     """What no handler of errors catches, as a kill."""
 
