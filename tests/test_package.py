@@ -16,7 +16,7 @@ import scorerep
 FOLDER = Path(scorerep.__file__).parent
 # What the package's docstring calls the parts of a score model, and some of what stands beside.
 CORE = (
-    "types data/images data/batches data/sources sde/linear sde/ve "
+    "types data/images data/batches data/sources data/download sde/linear sde/ve "
     "networks/layers networks/unet networks/encoder model times objective training/loop "
     "checkpoint/files checkpoint/cards checkpoint/weights checkpoint/state sampling likelihood"
 ).split()
