@@ -20,6 +20,7 @@ import json
 import os
 import platform
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -58,7 +59,7 @@ class Run:
     experiment: Experiment | None = None
     """What to train and score."""
     study: tuple[str, ...] = ()
-    """Or a module to run as a program, and its arguments."""
+    """Or a module to run as a program, and its arguments; ``{runs}`` is the queue's folder."""
     start: Path | None = None
     """Weights that the experiment begins with, instead of random ones."""
     samples: int = 0
@@ -138,7 +139,7 @@ def execute(plan: Plan, run: Run, root: Path) -> bool:
         with FileLock(place / ".lock", timeout=0), signs_of_life(place):
             if not (place / "done").exists() and run.name not in finished(plan):
                 (place / "failed").unlink(missing_ok=True)
-                train(plan, run, root) if run.experiment else study(run)
+                train(plan, run, root) if run.experiment else study(run, root)
             (place / "done").touch()
     except Timeout:
         return False
@@ -148,9 +149,9 @@ def execute(plan: Plan, run: Run, root: Path) -> bool:
     return True
 
 
-def study(run: Run):
+def study(run: Run, root: Path):
     """A module as a program, within this process: whatever ends this one ends it too."""
-    module, *arguments = run.study
+    module, *arguments = (part.replace("{runs}", str(root)) for part in run.study)
     before = sys.argv
     sys.argv = [module, *arguments]
     try:
@@ -198,13 +199,13 @@ def finished(plan: Plan) -> set[str]:
     if not plan.table.exists():
         return set()
     table = pd.read_csv(plan.table)
-    rows = table[table.code == "trained"][["run", "t", "seed", "iterations"]].fillna(-1)
+    rows = table[table.code == "trained"][["run", "t", "seed", "frozen", "iterations"]].fillna(-1)
     known = set(rows.itertuples(index=False, name=None))
     found = set()
     for run in plan.runs:
         if (e := run.experiment) is not None:
-            t = e.single_t if e.times == "single_t" else -1
-            if (e.name, t, e.seed, e.optimisation.total_iterations) in known:
+            t, steps = (e.single_t if e.times == "single_t" else -1), e.optimisation
+            if (e.name, t, e.seed, steps.frozen_iterations, steps.total_iterations) in known:
                 found.add(run.name)
     return found
 
@@ -444,12 +445,14 @@ def status(plan: Plan, root: Path, only: str = "*") -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def show(table: pd.DataFrame, width: int = 100) -> str:
-    """The list as text, and what is left in all."""
-    lines = [f"{'expected':>8} {'used':>6}  {'state':<14} run"]
+def show(table: pd.DataFrame) -> str:
+    """The list as text, as wide as the terminal, and what is left in all."""
+    width = shutil.get_terminal_size((160, 50)).columns
+    names = int(table.name.str.len().max())
+    lines = [f"{'hours':>6} {'used':>6}  {'state':<13}  {'run':<{names}}  what it decides"]
     for row in table.itertuples():
-        first = f"{row.expected:8.2f} {row.used:6.2f}  {row.state[:14]:<14} {row.name}"
-        lines.append(f"{first:<52} {row.decides}"[:width])
+        first = f"{row.expected:6.2f} {row.used:6.2f}  {row.state[:13]:<13}  {row.name:<{names}}"
+        lines.append(f"{first}  {row.decides}"[:width])
     done = int((table.state == "done").sum())
     lines.append(
         f"{done} of {len(table)} done; {table.used.sum():.1f} core-hours used, "
@@ -474,8 +477,8 @@ def main(module: str, root: str, name: str, nice: str = "0") -> int:
     plan = load_plan(module)
     try:
         return 0 if execute(plan, plan.named(name), Path(root)) else HELD
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on", flush=True)
+    except KeyboardInterrupt as stopped:
+        print(str(stopped) or "stopped; the same command goes on", flush=True)
         return STOPPED
 
 
