@@ -25,7 +25,7 @@ MARKS = {"kl": "KL", "l1": "L1"}
 def schedule(iterations: int, **changes) -> Optimisation:
     """How every run below is trained; warm-up of the code's regulariser where there is a code."""
     common = {
-        "batch_size": 32, "learning_rate": 1e-3, "warmup": 300, "precision": "bf16",
+        "batch_size": 32, "learning_rate": 1e-3, "warmup": 50, "precision": "bf16",
         "optimizer": "muon", "decay": 0.4,  # results/recipe_quality.csv
     }  # fmt: skip
     return Optimisation(iterations, **(common | changes))

@@ -164,8 +164,11 @@ def pages_named(names: Iterable[str]) -> list[Path]:
 
 
 def main() -> bool:
-    parser = argparse.ArgumentParser(prog="python -m book.tools.build_site", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = argparse.ArgumentParser(
+        prog="python -m book.tools.build_site",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--page", metavar="NAME", help="build this page alone, for a look")
     page = parser.parse_args().page
     if page:

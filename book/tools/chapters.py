@@ -94,7 +94,7 @@ def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
 
 
 def basis(path: Path) -> dict[str, str]:
-    """Name of all that a chapter's outputs rest on → checksum; ``ChapterError`` if it is unclear."""
+    """Name of all that a chapter's outputs rest on → checksum; ``ChapterError`` if unclear."""
     notebook = read(path)
     cells = [(cell.source, _tags_for_running(cell)) for cell in code_cells(notebook)]
     pins = reach.pins((ROOT / "requirements.txt").read_text("utf-8"))
@@ -333,8 +333,11 @@ def command(main: Callable[[], bool]) -> NoReturn:
 
 
 def main() -> bool:
-    parser = argparse.ArgumentParser(prog="python -m book.tools.chapters", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = argparse.ArgumentParser(
+        prog="python -m book.tools.chapters",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("names", nargs="*", metavar="NAME", help="a chapter, or lint")
     parser.add_argument("--again", action="store_true", help="run even what is in date")
     arguments = parser.parse_args()

@@ -208,7 +208,7 @@ def file_checksum(file: Path) -> str:
     return _file_checksum(file, status.st_mtime_ns, status.st_size)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _file_checksum(file: Path, _time: int, _size: int) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 

@@ -215,6 +215,38 @@ def test_changed_library_makes_a_chapter_test_fail(small_book):
         test_output_equals_its_reference(path, cell)
 
 
+def test_only_references_that_do_not_agree_are_written_anew(small_book, capsys):
+    path = small_book / "book/one.md"
+    text = CHAPTER.replace('print("value', 'print("nothing", 12)\nprint("value')
+    path.write_text(text + CHAPTER.removeprefix(HEADER).replace('"value",', '"twice", 2 *'))
+    for chapter in chapters.chapters():
+        chapters.run(chapter)
+    references.renew()
+    (first, second) = (references.cell_key(cell) for cell in references.checked_cells(path))
+    file = references.reference_file(path)
+
+    def alter(key, old, new):
+        table = json.loads(file.read_text())
+        table[key]["output"] = [line.replace(old, new) for line in table[key]["output"]]
+        file.write_text(json.dumps(table))
+
+    alter(first, "1.25", "1.251")  # of another machine: agrees
+    alter(second, "2.5", "3.5")
+    capsys.readouterr()
+    references.renew()
+    assert "one: 1 of 2 references are new" in capsys.readouterr().out
+    assert references.references(path)[first]["output"] == ["nothing 12", "value 1.251"]
+    assert references.references(path)[second]["output"] == ["twice 2.5"]
+    before = file.stat().st_mtime_ns
+    references.renew()
+    assert file.stat().st_mtime_ns == before
+
+    path.write_text(text.replace("[nbval-check-output]", "[]"))
+    chapters.run(path)
+    references.renew()
+    assert not file.exists()
+
+
 @pytest.mark.slow
 def test_wrong_factor_in_the_library_makes_a_chapters_test_fail(small_book, monkeypatch):
     """The real library, one factor of it changed, under a real chapter and its references."""

@@ -17,7 +17,12 @@ def __getattr__(name):
     return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
 """,
     "scorerep/model.py": '"""A model."""\n\nfrom scorerep.layers import wide\n\nMODEL = 1  # one\n',
-    "scorerep/layers.py": 'def wide():\n    """Wide."""\n    from .late import deep\n    return deep\n',
+    "scorerep/layers.py": """
+def wide():
+    '''Wide.'''
+    from .late import deep
+    return deep
+""",
     "scorerep/late.py": "deep = 3\n",
     "scorerep/worlds/__init__.py": "from scorerep.worlds.law import law\n",
     "scorerep/worlds/law.py": "law = 1\n",
@@ -77,7 +82,7 @@ def basis(root, source="from scorerep import Model\nopen('results/codes.csv')", 
         ("scorerep/model.py", "MODEL = 1", "MODEL = 2", True),
         ("scorerep/model.py", '"""A model."""', '"""The model, in other words."""', False),
         ("scorerep/model.py", "# one", "# uno", False),
-        ("scorerep/layers.py", '    """Wide."""\n', "", False),
+        ("scorerep/layers.py", "    '''Wide.'''\n", "", False),
         ("scorerep/layers.py", "return deep", "return (\n        deep\n    )", False),
         ("scorerep/alone.py", "x = 1", "x = 2", False),  # not reached
         ("scorerep/__init__.py", '"law": "worlds"', '"law": "worlds", "x": "alone"', False),

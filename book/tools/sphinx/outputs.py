@@ -61,9 +61,7 @@ def _data(ran: NotebookNode) -> dict[str, float]:
 
 
 def _file(path: Path, ran: NotebookNode) -> Path:
-    return (
-        chapters.failed_file(path) if "error" in ran.metadata.run else chapters.executed_file(path)
-    )
+    return (chapters.failed_file if "error" in ran.metadata.run else chapters.executed_file)(path)
 
 
 def use_outputs(app, config):
