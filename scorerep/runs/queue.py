@@ -17,6 +17,7 @@ that a run is done is set after that.
 
 import importlib
 import json
+import math
 import os
 import platform
 import runpy
@@ -26,7 +27,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -38,6 +39,7 @@ from filelock import FileLock, Timeout
 
 from scorerep import checkpoint
 from scorerep.runs.experiment import Experiment
+from scorerep.runs.fit import fit
 from scorerep.runs.stages import KEY, STAGES, Judge, averaged, train_in_stages
 from scorerep.runs.tables import merge_rows, write_table
 
@@ -97,6 +99,8 @@ class Plan:
     """Images that codes are scored on."""
     save_every: float = 120.0
     """Seconds between two saved states."""
+    scored: bool = True
+    """False on a machine that only trains: the folders of the runs are scored on another one."""
 
     def __post_init__(self):
         names = [run.name for run in self.runs]
@@ -114,13 +118,16 @@ class Plan:
 
 
 def load_plan(module: str) -> Plan:
-    """``PLAN`` of a module, which is looked for in the current folder too."""
+    """The ``PLAN`` of a module, or ``module:NAME``; the current folder is looked in too."""
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
+    module, _, name = module.partition(":")
     try:
-        return importlib.import_module(module).PLAN
+        return getattr(importlib.import_module(module), name or "PLAN")
     except (ModuleNotFoundError, AttributeError) as error:
-        raise ValueError(f"plan: {module!r} is no module with a PLAN ({error})") from None
+        raise ValueError(
+            f"plan: {module!r} is no module with a {name or 'PLAN'} ({error})"
+        ) from None
 
 
 def default_folder() -> Path:
@@ -136,11 +143,12 @@ def execute(plan: Plan, run: Run, root: Path) -> bool:
     place = root / run.name
     place.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(place / ".lock", timeout=0), signs_of_life(place):
-            if not (place / "done").exists() and run.name not in finished(plan):
+        with FileLock(place / ".lock", timeout=0), signs_of_life(place) as used:
+            if not (place / "done").exists() and run.name not in finished(plan, root):
                 (place / "failed").unlink(missing_ok=True)
-                train(plan, run, root) if run.experiment else study(run, root)
-            (place / "done").touch()
+                train(plan, run, root, used) if run.experiment else study(run, root)
+            if plan.scored:
+                (place / "done").touch()
     except Timeout:
         return False
     except Exception as error:
@@ -163,13 +171,20 @@ def study(run: Run, root: Path):
         sys.argv = before
 
 
-def train(plan: Plan, run: Run, root: Path):
-    """Train and score in stages; rows at each stage, weights before the last ones."""
+def train(plan: Plan, run: Run, root: Path, used: Callable[[], float] = lambda: math.nan):
+    """Train and score in stages; rows at each stage, weights before the last ones.
+
+    Args:
+        used: says how many processor seconds the run has used by now.
+    """
     place, experiment = root / run.name, run.experiment
     judge = Judge(experiment.data, experiment.classes, plan.classifier, plan.most)
     start = place / "start" if run.start else None
     if start and not (start / "card.json").exists():
         copy_weights(run.start, start)
+    if not plan.scored:
+        fit(experiment, judge.train, place, plan.save_every, progress=False, start=start)
+        return
     written = [int(path.stem.removeprefix("rows-")) for path in place.glob("rows-*.csv")]
     total = experiment.optimisation.total_iterations
     for rows in train_in_stages(
@@ -177,7 +192,7 @@ def train(plan: Plan, run: Run, root: Path):
     ):
         stage = max((row["iterations"] for row in rows), default=0)
         for row in rows:
-            row["core_seconds"] = core_seconds(place) if row["code"] == "trained" else None
+            row["core_seconds"] = round(used(), 1) if row["code"] == "trained" else None
         if stage == total:
             ship(plan, run, place)
         if rows:
@@ -194,8 +209,13 @@ def publish(plan: Plan, root: Path, place: Path):
             merge_rows(pd.concat(rows), plan.table, KEY)
 
 
-def finished(plan: Plan) -> set[str]:
-    """Names of the experiments whose last row is in the table, wherever they ran."""
+def finished(plan: Plan, root: Path) -> set[str]:
+    """Names of the experiments whose last row is in the table, wherever they ran.
+
+    Of a plan without scores, of those that are trained.
+    """
+    if not plan.scored:
+        return {run.name for run in plan.runs if run.experiment and share_of(run, root) == 1}
     if not plan.table.exists():
         return set()
     table = pd.read_csv(plan.table)
@@ -238,7 +258,7 @@ def core_seconds(place: Path) -> float:
 
 @contextmanager
 def signs_of_life(place: Path):
-    """Say every few seconds that this process works here, and what it has used.
+    """Say every few seconds that this process works here; gives what says what the run has used.
 
     A process whose parent is gone stops: a new worker would be one too many.
     """
@@ -259,7 +279,7 @@ def signs_of_life(place: Path):
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
     try:
-        yield
+        yield lambda: before + _used()
     finally:
         over.set()
         thread.join()
@@ -307,19 +327,24 @@ def state_of(run: Run, root: Path, done: Collection[str] = ()) -> State:
     used = core_seconds(place) / 3600
     if (place / "done").exists() or run.name in done:
         return State("done", 1.0, used)
-    share = 0.0
-    if run.experiment:
-        first, share = run.experiment.first_phase(), 0.0
-        folders = [(place, run.experiment)]
-        if first is not run.experiment:
-            folders.append((place / "encoder", first))
-        done = sum(_read(folder / "card.json").get("iterations_done", 0) for folder, _ in folders)
-        share = done / sum(e.optimisation.total_iterations for _, e in folders)
+    share = share_of(run, root)
     if is_alive(place):
         return State("running", share, used)
     if (place / "failed").exists():
         return State("failed", share, used, (place / "failed").read_text().strip())
     return State("started" if used else "waiting", share, used)
+
+
+def share_of(run: Run, root: Path) -> float:
+    """Steps that are saved of all steps, in [0, 1]; 0 for a study."""
+    if run.experiment is None:
+        return 0.0
+    first, place = run.experiment.first_phase(), root / run.name
+    parts = [(place, run.experiment)]
+    if first is not run.experiment and run.start is None:
+        parts.append((place / "encoder", first))
+    done = sum(_read(folder / "card.json").get("iterations_done", 0) for folder, _ in parts)
+    return done / sum(part.optimisation.total_iterations for _, part in parts)
 
 
 def is_alive(place: Path) -> bool:
@@ -338,7 +363,7 @@ def is_alive(place: Path) -> bool:
 
 def next_run(plan: Plan, root: Path, only: str = "*", leave: Collection[str] = ()) -> Run | None:
     """The first run that is neither done nor held nor waits for another."""
-    known = finished(plan)
+    known = finished(plan, root)
     words = {run.name: state_of(run, root, known).word for run in plan.runs}
     for run in plan.runs:
         ready = all(words[name] == "done" for name in run.needs)
@@ -428,7 +453,7 @@ def stop_on_signals():
 
 def status(plan: Plan, root: Path, only: str = "*") -> pd.DataFrame:
     """One row a run: name, decides, hours expected, hours used, hours left, state."""
-    rows, known = [], finished(plan)
+    rows, known = [], finished(plan, root)
     for run in plan.runs:
         if not fnmatch(run.name, only):
             continue

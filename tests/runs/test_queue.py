@@ -129,7 +129,9 @@ def test_run_writes_rows_of_every_stage_and_its_weights(folders):
     assert checkpoint.read_card(shipped)["iterations_done"] == 16
     half, whole = weights(shipped / "model.safetensors"), unbroken / "state" / "tiny-s0"
     for name, tensor in weights(whole / "model.safetensors").items():
-        assert half[name].dtype == torch.float16 and torch.equal(half[name], tensor.half()), name
+        assert torch.equal(half[name], tensor.to(half[name].dtype)), name
+        # Frequencies of the noise level's features need single precision.
+        assert half[name].dtype == torch.float16 or name.endswith("frequencies"), name
 
 
 def test_killed_at_twenty_random_moments_it_ends_as_if_it_had_not_been(folders):
@@ -184,13 +186,16 @@ def test_list_says_how_every_run_stands(tmp_path):
     (tmp_path / "study" / "done").touch()
     assert queue.next_run(plan, tmp_path).name == "held"
     (tmp_path / "held").mkdir()
-    with queue.signs_of_life(tmp_path / "held"):
+    with queue.signs_of_life(tmp_path / "held") as used:
         assert queue.next_run(plan, tmp_path).name == "broken"
         with pytest.raises(ImportError):
             queue.execute(plan, plan.named("broken"), tmp_path)
         assert queue.next_run(plan, tmp_path, leave={"broken"}) is None
         assert queue.next_run(plan, tmp_path, only="h*") is None
         text = queue.show(queue.status(plan, tmp_path))
+        before = used()
+        sum(i * i for i in range(300_000))
+        assert before < used() < before + 60
     assert [line.split()[2] for line in text.splitlines()[1:5]] == [
         "done", "running,", "failed", "waiting"
     ]  # fmt: skip
