@@ -14,6 +14,10 @@ from scorerep.devices import named_device, permutation, single_at_least
 from scorerep.types import Images, Labels, PixelImages
 
 
+class DataError(RuntimeError):
+    """A data file that is damaged, or not what its name says."""
+
+
 @dataclass(frozen=True, eq=False)
 class ImageData:
     """A labelled set of images, whole in memory. ``ValueError`` if the parts do not fit."""
