@@ -44,7 +44,7 @@ def test_loss_of_the_zero_score_is_one_and_training_lowers_it():
         one_page.objective(one_page.train(x, "uniform t", steps), x, "uniform t").item()
         for steps in (1, 200)
     ]
-    assert losses[1] < 0.8 * losses[0]
+    assert losses[1] < 0.95 * losses[0]
 
 
 def test_sampler_moves_a_gaussian_to_a_gaussian():
