@@ -45,7 +45,7 @@ class Scorer:
         self.attributes = [attributes(data.floats()) for data in (self.train, self.test)]
 
     def model(self, model: ScoreModel) -> pd.Series:
-        """Of the codes of a model: see ``evaluation.score_codes``."""
+        """Of the codes of a model: see ``codes.scores.score_codes``."""
         return self.codes(*(encode_in_batches(model, data) for data in (self.train, self.test)))
 
     def pca(self, latent: int) -> pd.Series:
