@@ -360,6 +360,7 @@ def draw(model: ScoreModel, test: ImageData, path: Path) -> Path:
 
 
 def write_figure(fig, path: Path):
+    """Write matplotlib's ``fig`` to ``path``, whole or not at all."""
     temporary = path.with_name(f".{path.stem}.part{path.suffix}")
     fig.savefig(temporary, bbox_inches="tight", facecolor="white")
     temporary.replace(path)

@@ -74,6 +74,7 @@ def sweep(
 
     Args:
         experiment: one with times="single_t"; its single_t and seed are replaced.
+        seeds: one training of each level for each.
         folder: shared by all workers and by later calls.
         keep_state: keep also what resuming a finished run with a larger budget would need.
 
@@ -112,7 +113,7 @@ def sweep(
 
 
 def runs(experiment: Experiment, times: Sequence[float], seeds: Sequence[int]) -> list[Experiment]:
-    """Seeds outermost: a sweep that is stopped early has every t."""
+    """One a seed and t, seeds outermost: a sweep that is stopped early has every t."""
     return [replace(experiment, single_t=t, seed=seed) for seed in seeds for t in times]
 
 
