@@ -175,7 +175,7 @@ class Conditioning(nn.Module):
 
 
 def dense_stack(in_features: int, hidden: int, out_features: int, layers: int) -> nn.Sequential:
-    """``layers`` dense layers from ``in_features`` to ``out_features``, ``hidden`` and SiLU between."""
+    """``layers`` dense layers, ``in_features`` to ``out_features``, ``hidden`` and SiLU between."""
     widths = [in_features] + [hidden] * (layers - 1) + [out_features]
     stack = [dense(a, b) for a, b in zip(widths, widths[1:])]
     return nn.Sequential(*(m for layer in stack for m in (layer, nn.SiLU())))[:-1]
