@@ -46,7 +46,7 @@ def single_at_least(dtype: torch.dtype) -> torch.dtype:
 
 
 def normal(shape: Sequence[int], like: Tensor, generator: Generator | None = None) -> Tensor:
-    """Standard normal numbers on the device and in the dtype of ``like``."""
+    """Standard normal numbers of a ``shape``, on the device and in the dtype of ``like``."""
     where = like.device if generator is None else generator.device
     return torch.randn(*shape, generator=generator, device=where, dtype=like.dtype).to(like.device)
 

@@ -197,7 +197,7 @@ def features_at(
     """``unet_features`` of all images of ``data``: of x_t, or (noisy=False) of x_0 told t.
 
     The noise is drawn with ``seed``; a clean image with a high t is nothing the network ever saw.
-    Features are float32, on the device of the data.
+    Features are means over ``pool`` × ``pool`` fields, float32, on the device of the data.
     """
     generator, batch = torch.Generator().manual_seed(seed), checks.whole("batch", batch, 1)
     parts = []

@@ -51,7 +51,7 @@ class ImageData:
         return tuple(self.images.shape[1:])
 
     def batch(self, indices: Tensor | slice | Sequence[int]) -> Images:
-        """The chosen images as float32 in [−1, 1]."""
+        """The images at ``indices`` as float32 in [−1, 1], (batch, channel, height, width)."""
         return to_float(self.images[indices])
 
     def floats(self) -> Images:
