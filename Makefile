@@ -43,6 +43,13 @@ test-site: $(READY) ## the built site (make book) in a headless browser; needs c
 golden: chapters ## renew the reference outputs of the chapters' checked cells
 	$(BIN)/python -m book.tools.references
 
+.PHONY: runs runs-status
+runs: $(READY) ## the runs still to come, the next one first; stopped, it goes on (WORKERS=1)
+	$(BIN)/python -m scorerep queue work --workers $(or $(WORKERS),1)
+
+runs-status: $(READY) ## the list of runs: what each decides, its hours, how far it is
+	@$(BIN)/python -m scorerep queue status
+
 .PHONY: notebooks gallery test-colab links
 notebooks: $(READY) ## write book/notebooks, for Colab and other kernels, from the chapters
 	$(BIN)/python -m book.tools.notebooks

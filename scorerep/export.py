@@ -14,6 +14,7 @@ once, when the file is loaded, and all arithmetic is single precision.
 
 import base64
 import json
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -47,27 +48,19 @@ class Denoiser(nn.Module):
 
     def __init__(self, model: ScoreModel):
         super().__init__()
-        self.config, self.network = model.config, model.network
+        self.model = model
 
     def forward(self, x: Data, tau: Times, z: Codes | None = None) -> Data:
         # σ² = τ² + σ²(0): the network is told σ, the kernel's deviation is τ.
-        log_sigma = 0.5 * torch.log(tau**2 + self.config.sigma_min**2)
-        tau = expand_as(tau, x)
-        if self.config.parametrisation == "paper":
-            return x + tau * self.network(x, log_sigma, z)
-        s = self.config.sigma_data
-        c_in = 1 / torch.sqrt(s**2 + tau**2)
-        return (s * c_in) ** 2 * x + s * c_in * tau * self.network(c_in * x, log_sigma, z)
+        log_sigma = 0.5 * torch.log(tau**2 + self.model.config.sigma_min**2)
+        return self.model.denoised(x, expand_as(tau, x), log_sigma, z)
 
 
 def to_onnx(model: ScoreModel) -> onnx.ModelProto:
     """The denoiser of a model on the CPU: inputs ``x``, ``tau``, ``z`` (if any), output ``x_0``.
 
-    The encoder is left out. The batch may have any size. ``ValueError`` for a model with
-    attention, which torch's exporter does not convert.
+    The encoder is left out. The batch may have any size.
     """
-    if model.config.attention:
-        raise ValueError(f"cannot export a model with attention={model.config.attention}")
     conditions = model.config.latent or model.config.num_classes
     arguments = [torch.zeros(2, *model.config.image_shape), torch.ones(2)]
     arguments += [torch.zeros(2, conditions)] if conditions else []
@@ -189,7 +182,7 @@ def _rounded(codes: Codes) -> list[list[float]]:
 
 def _write(path: Path, content: bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     part.write_bytes(content)
     part.replace(path)
     return path

@@ -14,6 +14,7 @@ from matplotlib.colors import to_rgb
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from scorerep import plots
+from scorerep.codes.effects import code_grid
 
 WHITE, DARK = (1.0, 1.0, 1.0), to_rgb("#121212")
 # Machado, Oliveira and Fernandes (2009), severity 1, on linear RGB.
@@ -143,7 +144,7 @@ def test_scatter_draws_into_the_axes_it_is_given():
 
 
 def test_code_grid_runs_as_a_plot_does():
-    grid = plots.code_grid(-1, 1, 3)
+    grid = code_grid(-1, 1, 3)
     assert grid.tolist() == [
         [-1, 1], [0, 1], [1, 1],
         [-1, 0], [0, 0], [1, 0],
@@ -173,7 +174,7 @@ def test_image_grid_keeps_rgb_and_clips():
 
 def test_image_grid_carries_the_values_of_its_codes():
     n = 10
-    ax = plots.image_grid(torch.zeros(n * n, 1, 4, 4), n, n, codes=plots.code_grid(-2, 2, n))
+    ax = plots.image_grid(torch.zeros(n * n, 1, 4, 4), n, n, codes=code_grid(-2, 2, n))
     across = [(x.get_position()[0], x.get_text()) for x in ax.get_xticklabels()]
     down = [(y.get_position()[1], y.get_text()) for y in ax.get_yticklabels()]
     assert across[0] == (1.5, "−2") and across[-1] == (9 * 5 + 1.5, "2")
@@ -199,7 +200,7 @@ def test_the_band_of_several_runs_is_their_standard_deviation():
 
 
 def test_arrows_start_at_the_points_and_stream_lines_follow_the_field():
-    points = plots.code_grid(-1, 1, 11)
+    points = code_grid(-1, 1, 11)
     field = torch.stack([-points[:, 1], points[:, 0]], 1)
     _, (left, right) = plt.subplots(1, 2)
     plots.vector_field(left, points, field)
@@ -231,12 +232,12 @@ def test_the_heat_is_opaque_at_the_mode_and_clear_far_away():
 
 def test_bad_input_is_named():
     _, ax = plt.subplots()
-    points = plots.code_grid(-1, 1, 3)
+    points = code_grid(-1, 1, 3)
     cases = [
         (lambda: plots.scatter_codes(np.zeros((5, 3)), np.zeros(5)), "codes must be"),
         (lambda: plots.scatter_codes(np.zeros((5, 2)), np.zeros(4)), "codes must be"),
         (lambda: plots.scatter_codes(np.zeros((5, 2)), np.zeros(5), kind="x"), "kind must"),
-        (lambda: plots.code_grid(1, -1, 3), "low <= high"),
+        (lambda: code_grid(1, -1, 3), "low <= high"),
         (lambda: plots.image_grid(torch.zeros(5, 1, 4, 4), 2, 3), "images must be"),
         (lambda: plots.image_grid(torch.zeros(6, 2, 4, 4), 2, 3), "images must be"),
         (lambda: plots.plot_curve([1, 2, 3], [1, 2]), "one value for each x"),

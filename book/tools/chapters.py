@@ -73,7 +73,7 @@ def key(path: Path) -> str:
     digest.update(json.dumps([cells, sys.version_info[:2]]).encode())
     for file in (
         ROOT / "requirements.txt",
-        ROOT / "book/tools/live.py",
+        *_files("book/tools", "live.py"),
         *_files("scorerep", ".py"),
         *_files("book/studies", ".py"),
         *_files("book/checkpoints"),

@@ -46,7 +46,7 @@ def prepare(root: Path, budget: str = "book", weights: tuple[str, ...] = ()):
     os.chdir(folder / "book")
     print(f"device: {device()}")
     if weights:
-        print(f"budget: {budget}, weights from {folder / 'checkpoints'}")
+        print(f"budget: {budget}, weights from {folder / 'book/checkpoints'}")
     else:
         print("budget: the chapter's own, as on the site; it loads no weights")
 
@@ -113,11 +113,13 @@ def train(root: Path, folder: Path, budget: str, weights: tuple[str, ...]):
     from scorerep.runs.paper import PAPER, at_budget
 
     for name in ("results", "checkpoints"):
-        if (root / name).exists():
+        if (root / "book" / name).exists():
             leave_out = shutil.ignore_patterns(*weights)
-            shutil.copytree(root / name, folder / name, ignore=leave_out, dirs_exist_ok=True)
+            shutil.copytree(
+                root / "book" / name, folder / "book" / name, ignore=leave_out, dirs_exist_ok=True
+            )
     for name in weights:
-        shipped, own = root / "checkpoints" / name, folder / "checkpoints" / name
+        shipped, own = (top / "book/checkpoints" / name for top in (root, folder))
         old = load_experiment(shipped) if shipped.exists() else None
         run = old.name if old else name
         if run not in PAPER:

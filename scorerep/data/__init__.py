@@ -1,7 +1,7 @@
 """Images in memory: digits, MNIST and CIFAR-10, checked against published sums.
 
-    images     ImageData, bytes with labels;   sources   load_data
-    batches    the order in which training sees them
+images     ImageData, bytes with labels;   sources   load_data
+batches    the order in which training sees them
 """
 
 from scorerep.data.batches import batch_indices

@@ -13,16 +13,16 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from scorerep import checkpoint, checks
+from scorerep import checkpoint
 from scorerep.data.images import ImageData
-from scorerep.devices import named_device, place_of, single_at_least
 from scorerep.networks.layers import Conditioning, dense_stack
 from scorerep.networks.unet import DownsamplingHalf
 from scorerep.objective import Draws, Losses, Objective
-from scorerep.sde import VESDE, expand_as
+from scorerep.sde import VESDE, at_least_single, expand_as
 from scorerep.times import UniformTime
 from scorerep.training import Optimisation, TrainingState, make_accelerator, training_loop
-from scorerep.types import Data, Labels, Level
+from scorerep.types import Data, Labels, Level, checks
+from scorerep.types.devices import named_device, place_of
 from scorerep.worlds.law import Classes
 
 
@@ -90,12 +90,12 @@ class NoisyClassifier(nn.Module):
         """log p_t(y | x_t) of every class, in nats; t one number or ``(batch,)``."""
         checks.floating("x_t", x_t, self.image_shape, finite=False)
         given, place = x_t, place_of(self, x_t)
-        exact = single_at_least(place.dtype)  # noise levels overflow half precision
+        exact = at_least_single(place.dtype)  # noise levels overflow half precision
         x_t = x_t.to(place.device, exact)
         t = checks.one_or_each("t", t, x_t, exact)
         variance = self.config.sigma_data**2 + self.sde.tau(t) ** 2
         h = (x_t / expand_as(variance.sqrt(), x_t)).to(place.dtype)
-        embedding = self.conditioning(self.sde.sigma(t).log().to(place.dtype))
+        embedding = self.conditioning(self.sde.sigma(t).log())
         if self.down is not None:
             h = self.down(h, embedding)[-1].flatten(1)
         return self.head(torch.cat([h, embedding], 1)).to(exact).log_softmax(1).to(given)
@@ -125,15 +125,9 @@ class NoisyClassifier(nn.Module):
     ) -> "NoisyClassifier":
         """In evaluation mode, float32. ``CheckpointError`` names the file at fault."""
         device, folder = named_device(device), Path(folder)
-        card = checkpoint.read_card(folder)
-        if not isinstance(card, dict) or "noisy_classifier" not in card:
+        if "noisy_classifier" not in checkpoint.read_card(folder):
             raise checkpoint.CheckpointError(f"{folder} holds no classifier of noisy images")
-        try:
-            model = cls(checkpoint.from_json(ClassifierConfig, card["noisy_classifier"]))
-        except (AttributeError, TypeError, ValueError) as error:
-            raise checkpoint.CheckpointError(
-                f"{folder / 'card.json'} does not describe a classifier: {error}"
-            ) from None
+        model = cls(checkpoint.read_entry(folder, "noisy_classifier", ClassifierConfig))
         checkpoint.load_weights(model, folder / "model.safetensors")
         return model.to(device).eval()
 

@@ -102,7 +102,9 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Features) -> Features:
         q, k, v = self.query_key_value(self.norm(x)).flatten(2).transpose(1, 2).chunk(3, dim=2)
-        h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(x.shape)
+        # One head, named: fused kernels and the ONNX exporter want four dimensions.
+        h = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None])[:, 0]
+        h = h.transpose(1, 2).reshape(x.shape)
         return (x + self.out(h)) / math.sqrt(2)
 
 
@@ -131,6 +133,14 @@ class NoiseFeatures(nn.Module):
             raise ValueError(f"kind must be 'positional' or 'fourier', got {kind!r}")
         self.register_buffer("frequencies", frequencies)  # saved with the weights
 
+    def _apply(self, fn, recurse=True):
+        # Angles reach hundreds of radians: in a network of half precision, too, they are exact.
+        before = self.frequencies
+        super()._apply(fn, recurse)
+        if self.frequencies.dtype in (torch.float16, torch.bfloat16):
+            self.frequencies = before.to(self.frequencies.device)
+        return self
+
     def forward(self, log_sigma: Times) -> Embedding:
         angles = log_sigma[:, None] * self.frequencies
         return torch.cat([angles.sin(), angles.cos()], dim=1)
@@ -151,7 +161,10 @@ class Conditioning(nn.Module):
         self.code = dense_stack(latent, width, width, layers=4) if latent else None
 
     def forward(self, log_sigma: Times, z: Codes | None = None) -> Embedding:
-        embedding = self.noise(log_sigma)
+        features, *embed = self.noise
+        embedding = features(log_sigma).to(embed[0].weight.dtype)
+        for layer in embed:
+            embedding = layer(embedding)
         return embedding if self.code is None else embedding + self.code(z)
 
 

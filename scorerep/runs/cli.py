@@ -21,12 +21,12 @@ import tyro
 from scorerep import checkpoint, plots
 from scorerep.checkpoint import CheckpointError
 from scorerep.codes.effects import Sampler, sample_grid
-from scorerep.data import DataError, load_data
 from scorerep.codes.scores import compare, encode_in_batches, pca_codes
-from scorerep.runs.experiment import Experiment
-from scorerep.runs.fit import fit, load_experiment
+from scorerep.data import DataError, load_data
 from scorerep.data.images import ImageData
 from scorerep.model import ScoreModel
+from scorerep.runs.experiment import Experiment
+from scorerep.runs.fit import fit, load_experiment
 from scorerep.runs.paper import BUDGETS, PAPER, BudgetName, at_budget
 from scorerep.runs.sweep import SEEDS, TIMES, sweep
 from scorerep.training import TrainingDiverged, make_accelerator
@@ -240,6 +240,38 @@ class Data:
             print(f"{self.name} {split}: {len(data)} images of {shape}, checksum {data.checksum()}")
 
 
+@dataclasses.dataclass(frozen=True)
+class Queue:
+    """Show the list of runs that a module plans, or work on it: the next one first.
+
+    Stopped or killed at any moment, the same command goes on; several share the list.
+    """
+
+    what: Annotated[Literal["status", "work"], tyro.conf.Positional] = "status"
+    """Show or work."""
+    plan: str = "book.studies.plan"
+    """The module, which has a PLAN."""
+    folder: Path | None = None
+    """Where runs live; $SCOREREP_RUNS or ~/scorerep-runs if not given."""
+    only: str = "*"
+    """Runs whose names match this pattern, such as 'fig4*'."""
+    workers: int = 1
+    """Processes, of one thread each."""
+    hours: float | None = None
+    """Stop after so many hours."""
+    nice: int = 10
+    """Added to the niceness of the processes."""
+
+    def run(self):
+        from scorerep.runs import queue
+
+        folder = self.folder or queue.default_folder()
+        if self.what == "status":
+            print(queue.show(queue.status(queue.load_plan(self.plan), folder, self.only)))
+        elif queue.work(self.plan, folder, self.workers, self.only, self.hours, self.nice):
+            raise SystemExit(1)
+
+
 def _unprefixed(choice: Any) -> Any:
     """--seed, not --experiment.seed; a phase of the experiment keeps its --encoder-phase."""
     return Annotated[choice, tyro.conf.arg(name="")]
@@ -265,7 +297,7 @@ def command_type(budget: BudgetName) -> Any:
         ]
         for name, (cls, choice) in commands.items()
     ]
-    for cls in (Sample, Encode, Evaluate, Export, Data):
+    for cls in (Sample, Encode, Evaluate, Export, Data, Queue):
         union.append(Annotated[cls, tyro.conf.subcommand(cls.__name__.lower())])
     return Union[tuple(union)]  # noqa: UP007, made at run time
 

@@ -10,8 +10,8 @@ from dataclasses import replace
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from scorerep.runs.experiment import Experiment
 from scorerep.model import ScoreModel
+from scorerep.runs.experiment import Experiment
 
 COUNTED = 2  # images: a step's operations are the same for each
 

@@ -12,9 +12,9 @@ from typing import Literal
 
 from scorerep.model import ModelConfig
 from scorerep.objective import Objective
-from scorerep.training import Optimisation
 from scorerep.sde import VESDE
 from scorerep.times import SingleTime, TimeDistribution, UniformSigma, UniformTime, log_normal_sigma
+from scorerep.training import Optimisation
 
 
 @dataclass(frozen=True)

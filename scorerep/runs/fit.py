@@ -18,12 +18,11 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from scorerep import checkpoint
-from scorerep.runs.experiment import Experiment
 from scorerep.data.images import ImageData
 from scorerep.model import ScoreModel
 from scorerep.objective import Objective
-from scorerep.training import Optimisation
-from scorerep.training import TrainingState, make_accelerator, training_loop
+from scorerep.runs.experiment import Experiment
+from scorerep.training import Optimisation, TrainingState, make_accelerator, training_loop
 
 LOG = logging.getLogger(__name__)
 COLLAPSED = 1e-3  # a code whose standard deviation is below this carries nothing
@@ -37,6 +36,7 @@ def fit(
     progress: bool = True,
     tensorboard: bool = False,
     stop_after: int | None = None,
+    start: Path | None = None,
 ) -> ScoreModel:
     """Train, or go on training, ``experiment`` on ``data``; returns the averaged model.
 
@@ -46,6 +46,8 @@ def fit(
         save_every: seconds between checkpoints.
         tensorboard: also write event files to ``folder/tensorboard``.
         stop_after: stop at this step, as if interrupted (for tests and for short sessions).
+        start: a folder of weights, encoder and all, that a new run begins with instead of
+            random ones; it takes the place of a first phase of the encoder's own.
 
     Raises:
         CheckpointError: folder not writable, damaged, or of another experiment or other data.
@@ -63,11 +65,17 @@ def fit(
         raise ValueError(f"model.num_classes is {classes}, {data.name} has {len(data.classes)}")
     checkpoint.check_writable(folder)
     encoder, first = None, experiment.first_phase()
-    if first is not experiment:
+    if first is not experiment and start is None:
         encoder = fit(first, data, folder / "encoder", save_every, progress, tensorboard).encoder
     torch.manual_seed(experiment.seed)
     model = ScoreModel(experiment.model)
     card, resume = _resumable(folder, experiment, data)
+    if start is not None and resume is None:
+        checkpoint.load_weights(model, Path(start) / "model.safetensors")
+        began = checkpoint.read_card(start)
+        card["start"] = {k: began.get(k) for k in ("iterations_done", "seconds", "seed")}
+        learned = began.get("encoder_phase", began)
+        card["encoder_phase"] = {k: learned[k] for k in ("iterations_done", "seconds", "losses")}
     if encoder is not None:
         model.encoder.load_state_dict(encoder.state_dict())
         learned = checkpoint.read_card(folder / "encoder")
@@ -138,7 +146,7 @@ def train_for(
     """Train for so many processor seconds; the averaged model and the number of steps.
 
     Seconds of all threads of this process are counted, so that a busy machine does not
-    shorten a run. ``optimisation.iterations`` is a limit as well.
+    shorten a run. ``optimisation.iterations`` is a limit as well; decay counts back from it.
 
     Args:
         path: the state is kept there, and a run that was stopped goes on from it.
@@ -210,9 +218,13 @@ def _resumable(folder: Path, experiment: Experiment, data: ImageData):
 
 
 def _differing(old: Experiment, new: Experiment) -> list[str]:
-    """Names of the entries that differ, but for the budget: it may be raised, and a run goes on."""
-    # More steps of the last phase only: a frozen phase fixes what came before it.
-    last = "frozen_iterations" if old.optimisation.frozen_iterations else "iterations"
-    budget = {last: getattr(new.optimisation, last)}
-    old = replace(old, optimisation=replace(old.optimisation, **budget))
+    """Names of the entries that differ, but for the budget: it may be raised, and a run goes on.
+
+    Not with decay, whose rates have fallen towards the end that was asked for first.
+    """
+    if not old.optimisation.decay:
+        # More steps of the last phase only: a frozen phase fixes what came before it.
+        last = "frozen_iterations" if old.optimisation.frozen_iterations else "iterations"
+        budget = {last: getattr(new.optimisation, last)}
+        old = replace(old, optimisation=replace(old.optimisation, **budget))
     return [f.name for f in fields(old) if getattr(old, f.name) != getattr(new, f.name)]

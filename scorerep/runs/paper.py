@@ -10,8 +10,8 @@
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from scorerep.runs.experiment import EncoderPhase, Experiment
 from scorerep.model import ModelConfig
+from scorerep.runs.experiment import EncoderPhase, Experiment
 from scorerep.training import Optimisation
 
 # The paper's networks (A.1). DDPM++ has dropout 0.1, the features of log σ are positional as

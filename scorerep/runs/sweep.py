@@ -17,14 +17,14 @@ import pandas as pd
 import torch
 from filelock import FileLock, Timeout
 
-from scorerep.codes.attributes import attributes
 from scorerep.checkpoint import read_card
+from scorerep.codes.attributes import attributes
 from scorerep.codes.scores import encode_in_batches, pca_codes, score_codes
+from scorerep.data.images import ImageData
+from scorerep.model import ScoreModel
 from scorerep.runs.experiment import Experiment
 from scorerep.runs.fit import fit
 from scorerep.runs.tables import write_table
-from scorerep.data.images import ImageData
-from scorerep.model import ScoreModel
 
 LOG = logging.getLogger(__name__)
 TIMES = (0.2, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9, 1.0)

@@ -1,6 +1,7 @@
 """Training: a loop that yields its state, and how long and how fast it runs.
 
-loop            training_loop, a generator;   optimisation   budget and rates
+loop            training_loop, a generator
+optimisation    budget and rates;   optimisers   Adam, and Muon for the matrices
 """
 
 from scorerep.training.loop import (

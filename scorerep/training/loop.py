@@ -26,6 +26,7 @@ from scorerep.model import ScoreModel
 from scorerep.objective import Draws, Losses, Objective
 from scorerep.times import UniformTime
 from scorerep.training.optimisation import Optimisation
+from scorerep.training.optimisers import make_optimizer, set_rates
 from scorerep.types import Data, Labels
 
 
@@ -138,9 +139,7 @@ def training_loop(
         model.network.compile()
 
     loss = accelerator.prepare(Loss(model))
-    optimizer = accelerator.prepare(
-        torch.optim.Adam(model.parameters(), lr=optimisation.learning_rate, betas=(0.9, 0.999))
-    )
+    optimizer = accelerator.prepare(make_optimizer(model, optimisation))
     ema = AveragedModel(model, multi_avg_fn=ramped_average(optimisation.ema))
     state = TrainingState(0, None, model, ema, optimizer, generator, accelerator)
     if resume is not None:
@@ -160,8 +159,7 @@ def training_loop(
         draws = objective.draw(x_0, model.config.latent, generator)
         x_0, draws = x_0.chunk(ranks)[rank], draws.part(rank, ranks)
         y = data.labels[indices].chunk(ranks)[rank] if model.config.num_classes else None
-        for group in optimizer.param_groups:
-            group["lr"] = optimisation.learning_rate_at(step)
+        set_rates(optimizer, optimisation, step)
         regulariser_weight = objective.regulariser_weight * optimisation.regulariser_at(step)
         optimizer.zero_grad()
         with accelerator.autocast():

@@ -14,10 +14,17 @@ class Optimisation:
     """Further steps with the encoder frozen and t uniform (Section 3.2.1)."""
     batch_size: int = 128
     """Images per step, over all processes."""
+    optimizer: Literal["adam", "muon"] = "adam"
+    """Adam for all weights, or Muon for matrices and convolutions and Adam for the rest."""
     learning_rate: float = 2e-4
     """Adam's, after warm-up."""
+    muon_learning_rate: float = 0.02
+    """Muon's, after warm-up."""
     warmup: int = 5_000
     """Steps of linear warm-up."""
+    decay: float = 0.0
+    """Share of the last steps over which the rates fall linearly to zero, in [0, 1]. Encoder's and
+    frozen phase fall each on their own; the second starts at the full rates."""
     regulariser_warmup: int = 0
     """Steps over which the code's regulariser comes in, 0 for none (the paper says nothing)."""
     clip: float = 1.0
@@ -39,14 +46,34 @@ class Optimisation:
                 "ema must lie in [0, 1); frozen_iterations and regulariser_warmup "
                 "must not be negative"
             )
+        if self.optimizer not in ("adam", "muon"):
+            raise ValueError(f"optimizer must be 'adam' or 'muon', got {self.optimizer!r}")
+        if not self.muon_learning_rate > 0:
+            raise ValueError(f"muon_learning_rate must be positive, got {self.muon_learning_rate}")
+        if not 0 <= self.decay <= 1:
+            raise ValueError(f"decay must lie in [0, 1], got {self.decay}")
 
     @property
     def total_iterations(self) -> int:
         return self.iterations + self.frozen_iterations
 
     def learning_rate_at(self, step: int) -> float:
-        """Of the step after ``step`` finished ones."""
-        return self.learning_rate * min(1.0, (step + 1) / self.warmup)
+        """Adam's in the step after ``step`` finished ones."""
+        return self.learning_rate * self._share_at(step)
+
+    def muon_learning_rate_at(self, step: int) -> float:
+        """Muon's in the step after ``step`` finished ones."""
+        return self.muon_learning_rate * self._share_at(step)
+
+    def _share_at(self, step: int) -> float:
+        """Share of the full rates, in [0, 1]: warm-up at the start, decay at the end of a phase."""
+        share = min(1.0, (step + 1) / self.warmup)
+        if self.decay:
+            end = self.iterations if step < self.iterations else self.total_iterations
+            length = self.iterations if step < self.iterations else self.frozen_iterations
+            # The step that would have rate zero is the first one after the phase.
+            share *= min(1.0, max(0, end - step) / (self.decay * length))
+        return share
 
     def regulariser_at(self, step: int) -> float:
         """Share of the regulariser's weight, in [0, 1].

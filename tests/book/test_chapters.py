@@ -158,7 +158,7 @@ def small_book(tmp_path, monkeypatch):
         "_config.yml": "parse:\n  myst_enable_extensions: [dollarmath]\n",
         "_toc.yml": "format: jb-book\nroot: book/one\n",
         "book/one.md": CHAPTER,
-        "checkpoints/small/card.json": "{}",
+        "book/checkpoints/small/card.json": "{}",
     }
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -178,7 +178,7 @@ def test_chapter_runs_once_and_again_only_after_a_change(small_book, capfd):
 
     path.write_text(CHAPTER.replace("# One", "# Other prose, same code"))
     assert chapters.executed(path) is not None
-    for name in ("scorerep/new.py", "checkpoints/small/card.json", "results/table.csv",
+    for name in ("scorerep/new.py", "book/checkpoints/small/card.json", "book/results/table.csv",
                  "requirements.txt"):  # fmt: skip
         file = small_book / name
         before = file.read_text() if file.exists() else None
@@ -210,11 +210,11 @@ def test_wrong_factor_in_the_library_makes_a_chapters_test_fail(small_book, monk
     for name in ("_config.yml", "requirements.txt", "book/intro.md"):
         (small_book / name).write_bytes((REPOSITORY / name).read_bytes())
     shutil.copytree(REPOSITORY / "scorerep", small_book / "scorerep", dirs_exist_ok=True)
-    mixture = small_book / "scorerep" / "mixture.py"
+    mixture = small_book / "scorerep/worlds/law.py"
     text = mixture.read_text("utf-8")
     assert text.count(factor) == 1
     mixture.write_text(text.replace(factor, factor.replace("(weights", "1.1 * (weights")), "utf-8")
-    monkeypatch.setattr(references, "GOLDEN", REPOSITORY / "tests" / "golden")
+    monkeypatch.setattr(references, "GOLDEN", REPOSITORY / "tests/book/golden")
     path = small_book / "book/intro.md"
     chapters.run(path)
     failed = []

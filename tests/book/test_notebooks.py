@@ -23,7 +23,7 @@ by_name = pytest.mark.parametrize("name", NAMES)
 
 
 def load(name):
-    return nbformat.read(ROOT / "book" / f"{name}.ipynb", as_version=4)
+    return nbformat.read(ROOT / "book/notebooks" / f"{name}.ipynb", as_version=4)
 
 
 # The notebooks of this book
@@ -155,7 +155,7 @@ kernelspec:
 ![a picture](a.png) of {doc}`one`
 
 ```{code-cell} ipython3
-path = "../checkpoints/fig2ab"
+path = "checkpoints/fig2ab"
 ```
 """
 
@@ -166,7 +166,7 @@ def small_book(tmp_path, monkeypatch):
         "_config.yml": "repository: {url: '', branch: main}\nparse: {myst_enable_extensions: []}\n",
         "_toc.yml": "format: jb-book\nroot: book/one\n",
         "book/one.md": CHAPTER,
-        "checkpoints/fig2ab/card.json": "{}",
+        "book/checkpoints/fig2ab/card.json": "{}",
         "pyproject.toml": "[project]\ndependencies = []\n",
     }
     for name, text in files.items():
@@ -177,17 +177,17 @@ def small_book(tmp_path, monkeypatch):
 
 
 def test_notebook_is_out_of_step_after_any_change_until_written(small_book, capsys):
-    file, chapter = small_book / "book/one.ipynb", small_book / "book/one.md"
+    file, chapter = small_book / "book/notebooks/one.ipynb", small_book / "book/one.md"
     assert notebooks.out_of_step() == [file]
     notebooks.write()
     assert notebooks.out_of_step() == []
     chapter.write_text(CHAPTER.replace("# One", "# Two"))
     assert notebooks.out_of_step() == [file]
     notebooks.write()
-    (small_book / "book/old.ipynb").write_text("{}")
-    assert notebooks.out_of_step() == [small_book / "book/old.ipynb"]
+    (small_book / "book/notebooks/old.ipynb").write_text("{}")
+    assert notebooks.out_of_step() == [small_book / "book/notebooks/old.ipynb"]
     notebooks.write()
-    assert not (small_book / "book/old.ipynb").exists()
+    assert not (small_book / "book/notebooks/old.ipynb").exists()
     assert notebooks.out_of_step() == []
 
 
@@ -201,17 +201,17 @@ def test_budget_is_one_variable_where_weights_are_loaded(small_book):
     ("code", "runs"),
     [
         (
-            'W = Path("../checkpoints")\nm = load(W / "fig3"), load(W / "fig11-4")',
+            'W = Path("checkpoints")\nm = load(W / "fig3"), load(W / "fig11-4")',
             ["fig11-4", "fig3"],
         ),
-        ('W = Path("../checkpoints")\nfor f in W.iterdir(): print(f)', []),
-        ('table = read("../results/spectra.csv").query("model == \'fig3\'")', []),
+        ('W = Path("checkpoints")\nfor f in W.iterdir(): print(f)', []),
+        ('table = read("results/spectra.csv").query("model == \'fig3\'")', []),
         ('name = "fig3"', []),
     ],
 )
 def test_runs_are_found_in_the_code_that_loads_their_weights(small_book, code, runs):
     path = small_book / "book/one.md"
-    path.write_text(CHAPTER.replace('path = "../checkpoints/fig2ab"', code))
+    path.write_text(CHAPTER.replace('path = "checkpoints/fig2ab"', code))
     assert notebooks.weights_of(path) == runs
 
 
@@ -227,7 +227,7 @@ def test_address_is_configured_or_carried_or_of_the_remote(small_book, monkeypat
     config = small_book / "_config.yml"
     config.write_text(config.read_text().replace("url: ''", "url: https://github.com/o/n"))
     assert notebooks.address() == "https://github.com/o/n"
-    assert notebooks.out_of_step() == [small_book / "book/one.ipynb"]
+    assert notebooks.out_of_step() == [small_book / "book/notebooks/one.ipynb"]
 
 
 def test_links_and_pictures_lead_to_the_repository_once_it_has_an_address(small_book):
@@ -235,10 +235,12 @@ def test_links_and_pictures_lead_to_the_repository_once_it_has_an_address(small_
         made = notebooks.notebook(small_book / "book/one.md", Labels.of_book(), address)
         return made.cells[0].source
 
-    assert "![a picture](a.png) of [One](one.ipynb)" in text("")
+    assert "![a picture](../a.png) of [One](one.ipynb)" in text("")
     there = text("https://github.com/o/n")
     assert "(https://github.com/o/n/raw/main/book/a.png)" in there
-    assert "(https://colab.research.google.com/github/o/n/blob/main/book/one.ipynb)" in there
+    assert (
+        "(https://colab.research.google.com/github/o/n/blob/main/book/notebooks/one.ipynb)" in there
+    )
 
 
 # The first cell's work
@@ -286,7 +288,7 @@ def test_prepare_chooses_folders_and_names_device_and_budget(small_book, monkeyp
     assert os.environ["SCOREREP_DATA"] == str(small_book / "data")
     printed = capsys.readouterr().out
     assert "device: cpu" in printed or "device: cuda" in printed
-    assert f"budget: book, weights from {small_book / 'checkpoints'}" in printed
+    assert f"budget: book, weights from {small_book / 'book/checkpoints'}" in printed
 
 
 def test_another_budget_trains_the_chapters_weights_anew(small_book, monkeypatch, capsys):
@@ -297,14 +299,14 @@ def test_another_budget_trains_the_chapters_weights_anew(small_book, monkeypatch
     shipped = replace(at_budget("digits", "smoke"), seed=3)
     own = replace(shipped, name="of this test")
     data = load_data("digits", "train")
-    fit(shipped, data, small_book / "checkpoints/small", progress=False)
-    fit(own, data, small_book / "checkpoints/other", progress=False)
+    fit(shipped, data, small_book / "book/checkpoints/small", progress=False)
+    fit(own, data, small_book / "book/checkpoints/other", progress=False)
     monkeypatch.chdir(small_book)
     monkeypatch.setenv("SCOREREP_DATA", os.environ.get("SCOREREP_DATA", "data"))
     kernel.prepare(small_book, "smoke", ["small", "other"])
     assert Path.cwd() == small_book / "runs/smoke/book"
-    assert load_experiment(Path("../checkpoints/small")).seed == 3
-    assert Path("../checkpoints/other/model.safetensors").exists()
+    assert load_experiment(Path("checkpoints/small")).seed == 3
+    assert Path("checkpoints/other/model.safetensors").exists()
     assert "other: its run 'of this test' has no other budget" in capsys.readouterr().out
 
 

@@ -20,18 +20,18 @@ BOOK = ROOT / "book"
 
 def test_every_module_has_its_place_in_the_api_pages():
     modules = {
-        file.stem
-        for file in (ROOT / "scorerep").glob("*.py")
+        ".".join(file.relative_to(ROOT / "scorerep").with_suffix("").parts)
+        for file in (ROOT / "scorerep").rglob("*.py")
         if not file.stem.startswith("__") and file.stem != "types"
     }
     pages = [path for path in chapters.pages() if path.stem.startswith("api")]
     documented = [
         name
         for path in pages
-        for name in re.findall(r"automodule:: scorerep\.(\w+)", path.read_text("utf-8"))
+        for name in re.findall(r"automodule:: scorerep\.([\w.]+)", path.read_text("utf-8"))
     ]
     assert sorted(documented) == sorted(modules)
-    listed = re.findall(r"\{py:mod\}`~scorerep\.(\w+)`", (BOOK / "api.md").read_text("utf-8"))
+    listed = re.findall(r"\{py:mod\}`~scorerep\.([\w.]+)`", (BOOK / "api.md").read_text("utf-8"))
     assert sorted(listed) == sorted(modules)
 
 
@@ -193,7 +193,7 @@ def test_badges_lead_to_what_is_there_and_to_colab_only_with_an_address(address,
         assert (ROOT / link.replace("../../actions", ".github")).exists()
     python = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
     assert python == ">=3.11" and "Python 3.11 to 3.13" in text
-    assert ("/github/o/n/blob/main/book/intro.ipynb" in text) == colab
+    assert ("/github/o/n/blob/main/book/notebooks/intro.ipynb" in text) == colab
 
 
 def test_readme_cites_the_paper_as_the_bibliography_does():

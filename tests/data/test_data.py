@@ -10,7 +10,7 @@ import pytest
 import torch
 import torchvision
 
-import scorerep.data as data_module
+import scorerep.data.sources as data_module
 from scorerep.data import DataError, load_data
 from scorerep.data.images import ImageData, to_float, to_uint8
 

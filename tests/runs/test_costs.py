@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from scorerep.model import ModelConfig
 from scorerep.runs.costs import run_operations, step_operations
 from scorerep.runs.experiment import EncoderPhase, Experiment
-from scorerep.model import ModelConfig
 from scorerep.training import Optimisation
 
 DENSE = Experiment(

@@ -10,9 +10,9 @@ import torch
 from scorerep import checkpoint
 from scorerep.checkpoint import CheckpointError
 from scorerep.data import load_data
+from scorerep.model import ModelConfig, ScoreModel
 from scorerep.runs.experiment import EncoderPhase, Experiment
 from scorerep.runs.fit import fit, load_experiment
-from scorerep.model import ModelConfig, ScoreModel
 from scorerep.training import Optimisation, TrainingDiverged
 
 TINY = Experiment(
@@ -66,6 +66,16 @@ def test_budget_can_be_raised(digits, tmp_path):
     longer = replace(TINY, optimisation=replace(TINY.optimisation, iterations=8))
     fit(longer, digits, tmp_path, progress=False)
     assert checkpoint.read_card(tmp_path)["iterations_done"] == 8
+
+
+def test_budget_of_a_run_with_decay_cannot_be_raised(digits, tmp_path):
+    def run(steps):
+        budget = replace(TINY.optimisation, iterations=steps, optimizer="muon", decay=0.5)
+        return fit(replace(TINY, optimisation=budget), digits, tmp_path, progress=False)
+
+    run(4)
+    with pytest.raises(CheckpointError, match="differs in optimisation"):
+        run(6)
 
 
 def test_folder_of_another_experiment_or_other_data_is_refused(digits, tmp_path):

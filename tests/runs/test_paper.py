@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from scorerep.data import load_data
-from scorerep.runs.fit import fit
 from scorerep.model import ScoreModel
+from scorerep.runs.fit import fit
 from scorerep.runs.paper import BOOK, BUDGETS, PAPER, SMOKE, at_budget
 
 # What a budget may decide; the rest is the run itself.

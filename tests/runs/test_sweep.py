@@ -6,8 +6,8 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from scorerep.runs import sweep as module
 from scorerep.data import load_data
+from scorerep.runs import sweep as module
 from scorerep.runs.paper import SMOKE, at_budget
 from scorerep.runs.sweep import Scorer, collect, runs, sweep
 from scorerep.runs.tables import merge_rows

@@ -163,11 +163,29 @@ def test_batch_larger_than_the_data_is_an_error(digits):
         {"regulariser_warmup": -1},
         {"ema": 1.0},
         {"frozen_iterations": -1},
+        {"optimizer": "sgd"},
+        {"muon_learning_rate": 0.0},
+        {"muon_learning_rate": float("nan")},
+        {"decay": -0.1},
+        {"decay": 1.1},
     ],
 )
 def test_impossible_budgets_are_errors(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         Optimisation(**bad)
+
+
+def test_rates_fall_to_zero_at_the_end_of_each_phase():
+    budget = Optimisation(
+        10, 4, learning_rate=1.0, muon_learning_rate=2.0, warmup=2, decay=0.5, optimizer="muon"
+    )
+    rates = [budget.learning_rate_at(step) for step in range(15)]
+    first = [0.5, 1, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2]  # a step later it would be zero
+    assert rates == pytest.approx([*first, 1, 1, 1, 0.5, 0])
+    assert [budget.muon_learning_rate_at(step) for step in range(15)] == [2 * r for r in rates]
+    assert replace(budget, decay=0.0).learning_rate_at(14) == 1
+    only_frozen = replace(budget, iterations=0)
+    assert [only_frozen.learning_rate_at(step) for step in range(4)] == [0.5, 1, 1, 0.5]
 
 
 def test_two_processes_equal_one_in_float64(tmp_path):

@@ -46,9 +46,7 @@ def floating(name: str, x, shape: tuple[int, ...] | None = None, finite: bool = 
         raise TypeError(f"{name} must be a tensor of floats {wanted}, got {type(x).__name__}")
     fits = x.ndim >= 2 if shape is None else tuple(x.shape[1:]) == tuple(shape) and x.ndim > 0
     if not fits or not x.is_floating_point():
-        raise ValueError(
-            f"{name} must be floats of shape {wanted}, got {x.dtype} {tuple(x.shape)}"
-        )
+        raise ValueError(f"{name} must be floats of shape {wanted}, got {x.dtype} {tuple(x.shape)}")
     if finite and not bool(x.detach().isfinite().all()):
         raise ValueError(f"{name} must be finite, but contains NaN or infinity")
     return x

@@ -1,0 +1,115 @@
+"""Every run of the book that is still to come, in order of value per core-hour.
+
+    make runs              # python -m scorerep queue work: takes the next, goes on where it was
+    make runs-status       # the list: what each decides, its hours, how far it is
+
+A line says what a run decides and how many core-hours it should take on this machine. Rows go to
+results/runs.csv, finished weights to checkpoints/. ``schedule`` is the one place for the recipe.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from scorerep.runs.experiment import Experiment
+from scorerep.runs.paper import BOOK, PAPER, at_budget
+from scorerep.runs.queue import Plan, Run
+from scorerep.training import Optimisation
+
+SEEDS = (0, 1, 2)
+MNIST_LEVELS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9, 1.0)
+CIFAR_LEVELS = (0.2, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9, 1.0)
+CIFAR_CHANNELS = (16, 32, 32, 32)
+MARKS = {"kl": "KL", "l1": "L1"}
+
+
+def schedule(iterations: int, **changes) -> Optimisation:
+    """How every run below is trained; warm-up of the code's regulariser where there is a code."""
+    common = {"batch_size": 32, "learning_rate": 1e-3, "warmup": 300, "precision": "bf16"}
+    return Optimisation(iterations, **(common | changes))
+
+
+def unet(figure: str, name: str, seed: int, optimisation: Optimisation, **changes) -> Experiment:
+    """A figure of the paper with the book's U-Net: its data, code, regulariser, density of t."""
+    cifar = PAPER[figure].data == "cifar10"
+    budget = replace(BOOK["fig2cd" if cifar else "fig2ab"], optimisation=optimisation)
+    return replace(budget.of(PAPER[figure]), name=name, seed=seed, **changes)
+
+
+def frozen() -> Iterator[Run]:
+    """(b) The score network on, with the shipped encoder frozen: codes stay, samples improve."""
+    for figure, what in {
+        "fig2ab": "L1", "fig5": "KL", "fig11-4": "4 numbers", "fig11-8": "8 numbers",
+        "fig11-16": "16 numbers",
+    }.items():  # fmt: skip
+        yield Run(
+            f"frozen-{figure}",
+            f"Do samples of one code ({what}, uniform t) look like digits after a frozen phase?",
+            hours=0.6,
+            experiment=unet(figure, figure, 0, schedule(0, frozen_iterations=10_000)),
+            start=Path("book/checkpoints") / figure, samples=1_000, ships=figure,
+        )  # fmt: skip
+    # Its encoder was learned with a dense score network: that phase is not repeated.
+    experiment = at_budget("fig7", "book")
+    yield Run(
+        "frozen-fig7", "Do samples of Figure 7's code (L1, uniform σ) look like digits?", hours=0.6,
+        experiment=replace(experiment, optimisation=schedule(0, frozen_iterations=10_000)),
+        start=Path("book/checkpoints/fig7"), samples=1_000, ships="fig7",
+    )  # fmt: skip
+
+
+def noise_or_network() -> Iterator[Run]:
+    """(c) All four cells of one seed first: a partial queue compares them."""
+    for seed in SEEDS:
+        for figure, times in (("fig3", "σ"), ("fig5", "t"), ("fig7", "σ"), ("fig2ab", "t")):
+            optimisation = schedule(6_000, batch_size=64, regulariser_warmup=500)
+            high = {"proposal": "log_normal"} if times == "σ" else {}
+            code = MARKS[PAPER[figure].regulariser]
+            experiment = unet(figure, f"{figure}-unet", seed, optimisation, **high)
+            yield Run(
+                f"{figure}-unet-s{seed}",
+                f"Does the noise, not the network, move the class in? U-Net, {code}, {times}",
+                hours=0.65, experiment=experiment, samples=0 if high else 1_000,
+            )  # fmt: skip
+
+
+def levels(figure: str, times: tuple[float, ...], hours: float, name: str) -> Iterator[Run]:
+    """(d), (f) Every level of one seed first."""
+    for seed in SEEDS:
+        for t in times:
+            optimisation = schedule(5_000, warmup=100, regulariser_warmup=500)
+            experiment = unet(figure, f"{figure}-unet", seed, optimisation, single_t=t)
+            yield Run(
+                f"{figure}-unet-t{t:g}-s{seed}",
+                f"{name}: what does a code hold that a U-Net learns at t = {t:g} alone?",
+                hours, experiment,
+            )  # fmt: skip
+
+
+def three_classes() -> Iterator[Run]:
+    """(e) Three seeds for the numbers, then one long run each for the pictures."""
+    for seed in SEEDS:
+        for figure in ("fig2cd", "fig6"):
+            experiment = unet(figure, figure, seed, schedule(10_000))
+            code = MARKS[experiment.regulariser]
+            yield Run(
+                f"{figure}-s{seed}", f"CIFAR-10, three classes, {code}: does the code beat PCA?",
+                hours=0.9, experiment=experiment,
+            )  # fmt: skip
+    for figure in ("fig2cd", "fig6"):
+        experiment = unet(figure, f"{figure}-long", 0, schedule(40_000))
+        yield Run(
+            f"{figure}-long", "CIFAR-10, three classes: are there objects in a grid of samples?",
+            hours=3.6, experiment=experiment, ships=figure,
+        )  # fmt: skip
+
+
+PLAN = Plan(
+    runs=(
+        *frozen(),
+        *noise_or_network(),
+        *levels("fig4-mnist", MNIST_LEVELS, 0.3, "Figure 4, MNIST"),
+        *three_classes(),
+        *levels("fig4-cifar", CIFAR_LEVELS, 0.43, "Figure 4, CIFAR-10"),
+    )
+)
