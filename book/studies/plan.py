@@ -25,7 +25,10 @@ MARKS = {"kl": "KL", "l1": "L1"}
 
 def schedule(iterations: int, **changes) -> Optimisation:
     """How every run below is trained; warm-up of the code's regulariser where there is a code."""
-    common = {"batch_size": 32, "learning_rate": 1e-3, "warmup": 300, "precision": "bf16"}
+    common = {
+        "batch_size": 32, "learning_rate": 1e-3, "warmup": 50, "precision": "bf16",
+        "optimizer": "muon", "decay": 0.4,  # results/recipe_quality.csv
+    }  # fmt: skip
     return Optimisation(iterations, **(common | changes))
 
 
@@ -68,7 +71,7 @@ def noise_or_network() -> Iterator[Run]:
             experiment = unet(figure, f"{figure}-unet", seed, optimisation, **high)
             yield Run(
                 f"{figure}-unet-s{seed}",
-                f"Does the noise, not the network, move the class in? U-Net, {code}, {times}",
+                f"Does the noise move the class in, not the network? U-Net, {code}, {times}",
                 hours=0.65, experiment=experiment, samples=0 if high else 1_000,
             )  # fmt: skip
 

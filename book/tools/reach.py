@@ -202,6 +202,17 @@ def pins(requirements: str) -> list[str]:
     return sorted(filter(None, lines))
 
 
+def file_checksum(file: Path) -> str:
+    """Checksum of a file's bytes; read once, and again when the file has changed."""
+    status = file.stat()
+    return _file_checksum(file, status.st_mtime_ns, status.st_size)
+
+
+@cache
+def _file_checksum(file: Path, _time: int, _size: int) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
 def checksums(root: Path, source: str, header: dict) -> dict[str, str]:
     """Name of everything that a chapter's outputs rest on beside its cells → checksum.
 
@@ -210,7 +221,7 @@ def checksums(root: Path, source: str, header: dict) -> dict[str, str]:
     modules = reached(root, source)
     code = {name: code_checksum(file) for name, file in modules.items()}
     files = {
-        file.relative_to(root).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+        file.relative_to(root).as_posix(): file_checksum(file)
         for file in files_read(root, source, header, modules)
     }
     return code | files

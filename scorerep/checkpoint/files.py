@@ -1,5 +1,6 @@
 """Whole files, and files of tensors that know their own sum."""
 
+import glob
 import hashlib
 import json
 import os
@@ -45,9 +46,9 @@ def write_whole(path: Path, write: Callable[[Path], Any]):
             part.unlink()
 
 
-def remove_parts(folder: Path):
-    """Delete what killed writers left in ``folder``; for callers who know that nobody writes."""
-    for part in Path(folder).glob(".*.part"):
+def remove_parts(path: Path):
+    """Delete what killed writers of ``path`` left; for callers who know that nobody writes it."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
         with suppress(OSError):
             part.unlink()
 

@@ -27,8 +27,13 @@ import torch
 from scorerep.checkpoint import CheckpointError, read_tensors, write_tensors
 from scorerep.data.images import ImageData
 
-DATASETS = ("digits", "mnist", "cifar10")
 DIGITS = tuple("0123456789")
+CLASSES = {  # of the data sets as they are published
+    "digits": DIGITS,
+    "mnist": DIGITS,
+    "cifar10": tuple("airplane automobile bird cat deer dog frog horse ship truck".split()),
+}
+DATASETS = tuple(CLASSES)
 DOWNLOAD_TIMEOUT = 10.0  # seconds without an answer, for each connection
 MNIST_MD5 = {  # of the unpacked files
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",

@@ -4,23 +4,22 @@ The same training loop as a score model's, with cross-entropy in the place of sc
 the noise are drawn alike, the weights averaged alike. ``guided_score`` turns it into a score.
 """
 
-import json
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
-from tqdm.auto import tqdm
 
 from scorerep import checkpoint
 from scorerep.data.images import ImageData
 from scorerep.networks.layers import Conditioning, dense_stack
 from scorerep.networks.unet import DownsamplingHalf
 from scorerep.objective import Draws, Losses, Objective
+from scorerep.runs.fit import fit_module
+from scorerep.runs.folder import STATE, state_card
 from scorerep.sde import VESDE, at_least_single, expand_as
 from scorerep.times import UniformTime
-from scorerep.training import Optimisation, TrainingState, make_accelerator, training_loop
+from scorerep.training import Optimisation
 from scorerep.types import Data, Labels, Level, checks
 from scorerep.types.devices import named_device, place_of
 from scorerep.worlds.law import Classes
@@ -179,37 +178,20 @@ def fit_classifier(
         # All but the number of iterations: that may be raised, and training goes on.
         "optimisation": checkpoint.to_json(optimisation) | {"iterations": None},
     }  # fmt: skip
-    card = made | {"iterations_done": 0, "seconds": 0.0, "losses": []}
-    resume = folder / "training.safetensors" if (folder / "training.safetensors").exists() else None
-    if resume:
-        card = json.loads(checkpoint.read_tensors(resume)[1]["card"])
+    card, state_file = made | {"iterations_done": 0, "seconds": 0.0, "losses": []}, folder / STATE
+    if state_file.exists():
+        card = state_card(state_file)
         if differing := [k for k in made if card.get(k) != made[k]]:
             raise checkpoint.CheckpointError(f"{folder} differs in {', '.join(differing)}")
+    elif (folder / "card.json").exists():
+        raise checkpoint.CheckpointError(
+            f"{folder} holds weights without the state to go on from ({STATE}); choose another "
+            "folder or delete this one"
+        )
     torch.manual_seed(seed)
-    model, accelerator = NoisyClassifier(config), make_accelerator(optimisation)
-    loop = training_loop(
-        model, data, CrossEntropy(UniformTime()), optimisation, seed, resume, accelerator
-    )
-    started, saved = time.monotonic() - card["seconds"], time.monotonic()
-    state: TrainingState | None = None
-    window: list[float] = []
-    bar = tqdm(
-        loop, disable=not progress, desc="classifier", initial=card["iterations_done"],
-        total=optimisation.total_iterations,
+    model, _ = fit_module(
+        NoisyClassifier(config), data, CrossEntropy(UniformTime()), optimisation, seed, card=card,
+        state_file=state_file, folder=folder, save_every=save_every, name="classifier",
+        progress=progress, losses_named=lambda losses: {"nats": float(losses.matching)},
     )  # fmt: skip
-    for state in bar:
-        window.append(float(state.losses.matching))
-        last = state.step == optimisation.total_iterations
-        if state.step % 100 and not last:
-            continue
-        card["losses"].append({"step": state.step, "nats": sum(window) / len(window)})
-        window.clear()
-        if last or time.monotonic() - saved > save_every:
-            seconds = time.monotonic() - started
-            card |= {"iterations_done": state.step, "seconds": seconds}
-            state.save(folder / "training.safetensors", card=json.dumps(card))
-            state.averaged.save_pretrained(folder, **card)
-            saved = time.monotonic()
-    if state is None:
-        return NoisyClassifier.from_pretrained(folder, accelerator.device)
-    return state.averaged.eval()
+    return model

@@ -244,16 +244,17 @@ def signs_of_life(place: Path):
     before, parent = core_seconds(place) - _used(), os.getppid()
     over = threading.Event()
 
+    def sign():
+        known = {"pid": os.getpid(), "host": platform.node(), "time": time.time()}
+        _write(place / "alive.json", known | {"core_seconds": before + _used()})
+
     def beat():
-        while True:
-            used = before + _used()
-            sign = {"pid": os.getpid(), "host": platform.node(), "time": time.time()}
-            _write(place / "alive.json", sign | {"core_seconds": used})
-            if over.wait(BEAT):
-                break
+        while not over.wait(BEAT):
+            sign()
             if os.getppid() != parent:
                 os.kill(os.getpid(), signal.SIGTERM)
 
+    sign()
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
     try:
@@ -434,12 +435,11 @@ def status(plan: Plan, root: Path, only: str = "*") -> pd.DataFrame:
         left = run.hours * (1 - state.share)
         if 0.05 < state.share < 1:  # by its own pace, once it has one
             left = state.core_hours * (1 - state.share) / state.share
-        said = f": {state.message}" if state.message else ""
         words = {"running": f"running, {state.share:.0%}", "started": f"{state.share:.0%}"}
         rows.append({
             "name": run.name, "decides": run.decides, "expected": run.hours,
             "used": state.core_hours, "left": left,
-            "state": words.get(state.word, state.word) + said,
+            "state": words.get(state.word, state.word), "message": state.message,
         })  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -455,7 +455,7 @@ def show(table: pd.DataFrame, width: int = 100) -> str:
         f"{done} of {len(table)} done; {table.used.sum():.1f} core-hours used, "
         f"{table.left.sum():.1f} left"
     )
-    lines += [f"{row.name}: {row.state}" for row in table.itertuples() if "failed" in row.state]
+    lines += [f"{row.name} failed: {row.message}" for row in table.itertuples() if row.message]
     return "\n".join(lines)
 
 
