@@ -9,7 +9,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from scorerep.sampling.fields import Score
-from scorerep.sde import T_MIN, at_least_single, need_linear
+from scorerep.sde import T_MIN, at_least_single, need_linear, readable
 from scorerep.types import Data, checks
 
 Callback = Callable[[int, float, Data], None]
@@ -35,7 +35,7 @@ def sampler(method: Callable[..., Walk]) -> Callable[..., Data]:
             for step, (now, state) in enumerate(method(**options)):
                 if callback is not None:
                     callback(step, now, state.to(x.dtype))
-        if not bool(state.detach().isfinite().all()):
+        if readable(state) and not bool(state.detach().isfinite().all()):
             raise ValueError("score must be finite, but its samples contain NaN or infinity")
         return state.to(x.dtype)
 
