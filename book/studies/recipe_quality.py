@@ -196,7 +196,7 @@ def loop_of(recipe: Recipe, steps: int, seed: int, data: ImageData, resume: Path
     objective = recipe.objective(**vars(plain))
     changed = nullcontext()
     if recipe.muon != "all":
-        changed = patch("scorerep.training.make_optimizer", optimizer_of(recipe))
+        changed = patch("scorerep.training.loop.make_optimizer", optimizer_of(recipe))
     with changed:
         yield from training_loop(model, data, objective, experiment.optimisation, seed, resume)
 

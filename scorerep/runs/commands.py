@@ -374,4 +374,5 @@ def check_out(path: Path, kinds: Sequence[str] = ()):
 
 
 def device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    return "cpu" if accelerator is None else accelerator.type
