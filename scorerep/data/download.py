@@ -11,12 +11,10 @@ from urllib.error import URLError
 
 from filelock import FileLock
 
+from scorerep.data.images import DataError
+
 UNREACHABLE = (URLError, HTTPException, ConnectionError, TimeoutError, EOFError)
 TIMEOUT = 10.0  # seconds without an answer, for each connection
-
-
-class DataError(RuntimeError):
-    """A data file that is damaged, or not what its name says."""
 
 
 def first_that_answers(mirrors: Sequence[str], fetch: Callable[[str], None]):
@@ -38,6 +36,7 @@ def download(
 
     A failed download becomes one sentence that keeps its reason.
     """
+    part = "; a part comes with the book: 'cifar10-part'" if name == "cifar10" else ""
     before, place = socket.getdefaulttimeout(), root / f".fetch-{name}"
     socket.setdefaulttimeout(TIMEOUT)
     try:
@@ -52,7 +51,7 @@ def download(
         raise FileNotFoundError(
             f"{name} is not in {root.absolute()} and could not be downloaded ({reason}): set "
             "SCOREREP_DATA to a folder that has it, or run 'python -m scorerep data "
-            f"{name}' with a network"
+            f"{name}' with a network{part}"
         ) from None
     except OSError as error:
         raise DataError(f"cannot store {name} in {root.absolute()}: {error}") from None

@@ -3,11 +3,13 @@
     train = load_data("mnist", "train", classes=["3", "8"])
     x_0 = train.batch(torch.arange(64))
 
-``digits`` is part of scikit-learn and needs no download. ``mnist`` and ``cifar10``
-are looked for in the data root (the environment variable ``SCOREREP_DATA``, else
-``data/``), fetched by torchvision if they are not there, checked against published
-sums, and kept in a compact cache. A damaged file is named and never half used. One
-process at a time fetches and converts; others wait, and then read what it made.
+``digits`` is part of scikit-learn. ``mnist`` and ``cifar10`` are looked for in the data root
+(the environment variable ``SCOREREP_DATA``, else ``data/``). MNIST also comes with the book; what
+is nowhere is fetched by torchvision. Files are checked against published sums, and kept in a
+compact cache in the data root. ``cifar10-part``, some thousand images of CIFAR-10, comes with
+the book and stands for nothing else: who asks for ``cifar10`` gets all of it or an error. A
+damaged file is named and never half used. One process at a time fetches and converts; others
+wait, and then read what it made.
 """
 
 import hashlib
@@ -23,8 +25,9 @@ import numpy as np
 import torch
 
 from scorerep.checkpoint import CheckpointError, read_tensors, remove_parts, write_tensors
-from scorerep.data.download import DataError, alone, download, first_that_answers
-from scorerep.data.images import ImageData
+from scorerep.data import shipped
+from scorerep.data.download import alone, download, first_that_answers
+from scorerep.data.images import DataError, ImageData
 
 DIGITS = tuple("0123456789")
 CLASSES = {  # of the data sets as they are published
@@ -32,7 +35,7 @@ CLASSES = {  # of the data sets as they are published
     "mnist": DIGITS,
     "cifar10": tuple("airplane automobile bird cat deer dog frog horse ship truck".split()),
 }
-DATASETS = tuple(CLASSES)
+DATASETS = (*CLASSES, "cifar10-part")
 MNIST_MD5 = {  # of the unpacked files
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
     "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
@@ -42,8 +45,13 @@ MNIST_MD5 = {  # of the unpacked files
 
 
 def data_root() -> Path:
-    """The folder of the environment variable ``SCOREREP_DATA``, else ``data``."""
-    return Path(os.environ.get("SCOREREP_DATA") or "data")
+    """The folder of the environment variable ``SCOREREP_DATA``, else ``data``.
+
+    Seen from the folder ``book``, ``data`` is what comes with the book, where nothing is ever
+    written: then the root is the ``data`` beside it.
+    """
+    root = Path(os.environ.get("SCOREREP_DATA") or "data")
+    return shipped.FOLDER.parents[1] / "data" if root.resolve() == shipped.FOLDER else root
 
 
 def load_data(
@@ -58,7 +66,8 @@ def load_data(
 
     Args:
         name: "digits" (1×8×8; every fifth image of a class is a test image), "mnist"
-            (1×28×28) or "cifar10" (3×32×32).
+            (1×28×28), "cifar10" (3×32×32), or "cifar10-part": of each split 125 images a
+            class, class by class in turn, then 375 more of each of the first three.
         classes: names or indices to keep; labels become 0, 1, … in this order.
         root: where the files are; ``data_root()`` if not given.
         limit: at most this many images, the first ones.
@@ -68,7 +77,9 @@ def load_data(
         FileNotFoundError: the files are neither there nor to be downloaded.
         DataError: a file is damaged; the message names it.
     """
-    loaders = {"digits": _digits, "mnist": _mnist, "cifar10": _cifar10}
+    loaders = {
+        "digits": _digits, "mnist": _mnist, "cifar10": _cifar10, "cifar10-part": _cifar10_part,
+    }  # fmt: skip
     if name not in loaders:
         raise ValueError(f"unknown data set {name!r}: there are {', '.join(DATASETS)}")
     if split not in ("train", "test"):
@@ -103,6 +114,8 @@ def _mnist(root: Path, split: str) -> ImageData:
 
         folder = root / "MNIST" / "raw"
         if absent := [file for file in MNIST_MD5 if not (folder / file).exists()]:
+            if (shipped.FOLDER / "MNIST").exists():
+                return ImageData(*shipped.mnist(split, MNIST_MD5), DIGITS, "mnist", split)
 
             def fetch(place: Path):
                 for file, md5 in MNIST.resources:
@@ -153,6 +166,11 @@ def _cifar10(root: Path, split: str) -> ImageData:
         return ImageData(images, labels, tuple(source.classes), "cifar10", split)
 
     return _cached(root, "cifar10", split, convert)
+
+
+def _cifar10_part(root: Path, split: str) -> ImageData:
+    images, labels = shipped.cifar10_part(split)
+    return ImageData(images, labels, CLASSES["cifar10"], "cifar10-part", split)
 
 
 def _cached(root: Path, name: str, split: str, convert: Callable[[], ImageData]) -> ImageData:

@@ -1,7 +1,9 @@
 """Data sets: what is loaded, what is refused, and that nothing damaged is used."""
 
+import gzip
 import hashlib
 import pickle
+import shutil
 import socket
 import struct
 import subprocess
@@ -17,7 +19,7 @@ import torchvision
 from filelock import FileLock
 
 import scorerep.data.sources as data_module
-from scorerep.data import DataError, load_data
+from scorerep.data import DataError, data_root, load_data, shipped
 from scorerep.data.images import ImageData, to_float, to_uint8
 
 
@@ -51,6 +53,12 @@ def no_network(monkeypatch):
         monkeypatch.setattr(module, "download_and_extract_archive", refuse)
 
 
+@pytest.fixture
+def nothing_shipped(monkeypatch, tmp_path):
+    """As in an installed library: the repository's ``book/data`` is not at hand."""
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path / "book" / "data")
+
+
 def write_cifar(root, split="train", n=20, **changes):
     rng = np.random.default_rng(1)
     arrays = {
@@ -66,12 +74,6 @@ def write_cifar(root, split="train", n=20, **changes):
 
 def torchvision_classes():
     return "airplane automobile bird cat deer dog frog horse ship truck".split()
-
-
-def real_root(*files):
-    root = data_module.data_root()
-    if not all((root / file).exists() for file in files):
-        pytest.skip(f"SCOREREP_DATA does not lead to {' and '.join(files)}")
 
 
 # Pixels
@@ -248,7 +250,9 @@ def test_a_root_that_cannot_be_written_to_serves_without_cache(small_mnist):
 
 
 @pytest.mark.parametrize("name", ["mnist", "cifar10"])
-def test_no_files_and_no_network_are_one_sentence(name, tmp_path, no_network, monkeypatch):
+def test_no_files_and_no_network_are_one_sentence(
+    name, tmp_path, no_network, nothing_shipped, monkeypatch
+):
     monkeypatch.setenv("SCOREREP_DATA", str(tmp_path))
     before = socket.getdefaulttimeout()
     with pytest.raises(FileNotFoundError) as caught:
@@ -370,6 +374,82 @@ def test_a_root_without_a_lock_serves_too(small_mnist, monkeypatch):
     assert len(load_data("mnist", "test", root=small_mnist)) == 20
 
 
+# What comes with the book
+
+
+def test_mnist_comes_with_the_book_and_is_cached_in_the_data_root(tmp_path, no_network):
+    before = sorted(shipped.FOLDER.rglob("*"))
+    first, again = (load_data("mnist", "test", root=tmp_path) for _ in range(2))
+    assert len(first) == 10_000 and first.labels[:5].tolist() == [7, 2, 1, 0, 4]
+    assert first.checksum() == again.checksum() == "4718853ea946af65"
+    assert [file.name for file in tmp_path.rglob("*.*")] == ["mnist-test.safetensors"]
+    assert sorted(shipped.FOLDER.rglob("*")) == before
+
+
+def test_torchvision_reads_the_shipped_mnist_once_unpacked(tmp_path, no_network):
+    for path in (shipped.FOLDER / "MNIST/raw").glob("*.gz"):
+        file = tmp_path / "MNIST/raw" / path.stem
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(gzip.decompress(path.read_bytes()))
+    theirs = torchvision.datasets.MNIST(tmp_path, train=False)
+    images, labels = shipped.mnist("test", data_module.MNIST_MD5)
+    assert torch.equal(images[:, 0], theirs.data) and torch.equal(labels, theirs.targets)
+
+
+def test_files_of_the_data_root_come_before_those_of_the_book(small_mnist):
+    assert len(load_data("mnist", "test", root=small_mnist)) == 20
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_part_of_cifar_is_of_all_classes_first_and_then_of_three(split, tmp_path):
+    data = load_data("cifar10-part", split, root=tmp_path)
+    assert data.image_shape == (3, 32, 32) and data.name == "cifar10-part"
+    assert data.labels.bincount().tolist() == [500] * 3 + [125] * 7
+    assert data.labels[:1_250].tolist() == list(range(10)) * 125
+    assert len(data.select(data.classes[:3])) == 1_500
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_part_is_not_taken_for_the_whole(tmp_path, no_network):
+    with pytest.raises(FileNotFoundError, match="cifar10 is not in .*'cifar10-part'"):
+        load_data("cifar10", "test", root=tmp_path)
+
+
+def test_shipped_files_that_are_damaged_or_absent_are_named(tmp_path, monkeypatch):
+    source, copy = shipped.FOLDER, tmp_path / "book" / "data"
+    monkeypatch.setattr(shipped, "FOLDER", copy)
+    with pytest.raises(FileNotFoundError, match="comes with the book's repository"):
+        load_data("cifar10-part", "test")
+    shutil.copytree(source / "cifar10/test", copy / "cifar10/test")
+    shutil.copytree(source / "MNIST", copy / "MNIST")
+    sheet, digits = copy / "cifar10/test/cat.webp", copy / "MNIST/raw/t10k-images-idx3-ubyte.gz"
+    shutil.copy(copy / "cifar10/test/dog.webp", sheet)
+    with pytest.raises(DataError, match="test is missing or damaged .*SHA-256"):
+        load_data("cifar10-part", "test")
+    sheet.write_bytes(sheet.read_bytes()[:1_000])
+    with pytest.raises(DataError, match="cat.webp is missing or damaged"):
+        load_data("cifar10-part", "test")
+    digits.write_bytes(gzip.compress(bytes(10_000 * 784 + 16), 1))
+    with pytest.raises(DataError, match="t10k-images-idx3-ubyte.gz is missing .*published"):
+        load_data("mnist", "test", root=tmp_path / "root")
+    digits.unlink()
+    with pytest.raises(DataError, match="t10k-images-idx3-ubyte.gz is missing"):
+        load_data("mnist", "test", root=tmp_path / "root")
+
+
+def test_the_folder_of_the_book_is_never_the_data_root(monkeypatch):
+    monkeypatch.delenv("SCOREREP_DATA", raising=False)
+    monkeypatch.chdir(shipped.FOLDER.parent)
+    assert data_root() == shipped.FOLDER.parents[1] / "data"
+    monkeypatch.chdir(shipped.FOLDER.parents[1])
+    assert str(data_root()) == "data"
+
+
+def test_what_is_shipped_stays_small():
+    size = sum(file.stat().st_size for file in shipped.FOLDER.rglob("*") if file.is_file())
+    assert size < 20e6
+
+
 # CIFAR-10
 
 
@@ -464,7 +544,6 @@ def test_cifar_from_torchvision_is_cached_channel_first(tmp_path, monkeypatch):
 
 
 def test_the_real_mnist_has_its_published_size_and_mean():
-    real_root("MNIST/raw/t10k-images-idx3-ubyte", "MNIST/raw/train-images-idx3-ubyte")
     train, test = load_data("mnist", "train"), load_data("mnist", "test")
     assert (len(train), len(test)) == (60_000, 10_000)
     assert train.labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
@@ -473,12 +552,20 @@ def test_the_real_mnist_has_its_published_size_and_mean():
     assert float(pixels.std()) == pytest.approx(0.3081, abs=5e-5)
 
 
+@pytest.mark.all_of_cifar
 def test_the_real_cifar_has_its_published_size_and_channel_means():
-    real_root("cifar10/train.npz")
     train = load_data("cifar10", "train")
-    if len(train) != 50_000:
-        pytest.skip("the prepared file holds only some classes")
     assert train.labels.bincount().tolist() == [5_000] * 10
     mean = train.images.sum((0, 2, 3)).double() / (50_000 * 1_024 * 255)
     published = torch.tensor([0.49139968, 0.48215841, 0.44653091], dtype=torch.float64)
     torch.testing.assert_close(mean, published, atol=1e-8, rtol=0)
+
+
+@pytest.mark.all_of_cifar
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_the_part_of_cifar_that_comes_with_the_book_is_of_the_real_one(split):
+    part, whole = load_data("cifar10-part", split), load_data("cifar10", split)
+    assert part.classes == whole.classes
+    known = {image.numpy().tobytes(): int(k) for image, k in zip(whole.images, whole.labels)}
+    found = [known.get(image.numpy().tobytes()) for image in part.images]
+    assert found == part.labels.tolist()
