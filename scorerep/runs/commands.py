@@ -347,6 +347,7 @@ def _choice(runs: dict[str, Experiment]) -> Any:
 
 
 def load_split(experiment: Experiment, split: Literal["train", "test"]) -> ImageData:
+    """The ``split`` of an experiment's data, its classes only."""
     return load_data(experiment.data, split, experiment.classes or None)
 
 
