@@ -36,7 +36,7 @@ from book.tools import reach, running
 from book.tools.running import Interrupted
 
 ROOT = Path(__file__).resolve().parents[2]
-DATA_SETS = ("mnist", "cifar10")  # fetched before the first chapter that names them runs
+DATA_SETS = ("mnist", "cifar10-part")  # checked before the first chapter that names them runs
 PROCESSOR_SECONDS = 180  # what a chapter should cost; more is reported
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 SIGNALS = {"SIGINT": 130, "SIGTERM": 143}  # exit statuses, as a shell has them

@@ -50,11 +50,11 @@ def read_entry(folder: Path, name: str, cls: type) -> Any:
     """The dataclass ``cls`` from the entry ``name`` of a folder's card; errors name the card."""
     path, card = Path(folder) / CARD, read_card(folder)
     if name not in card:
-        raise CheckpointError(f"{path} does not describe a {cls.__name__}: no entry {name!r}")
+        raise CheckpointError(f"{path} holds no {cls.__name__}: it has no entry {name!r}")
     try:
         return from_json(cls, card[name])
     except CheckpointError as error:
-        raise CheckpointError(f"{path} does not describe a {cls.__name__}: {error}") from None
+        raise CheckpointError(f"{path} holds no {cls.__name__} that can be read: {error}") from None
 
 
 def check_weights(folder: Path):

@@ -13,12 +13,12 @@ from jaxtyping import Float
 from scipy.stats import binomtest
 from torch import Generator, Tensor
 
-from scorerep import checks, sampling
+from scorerep import sampling
 from scorerep.codes.scores import bootstrap_interval
 from scorerep.data.images import ImageData
-from scorerep.devices import normal, permutation, place_of
 from scorerep.model import ScoreModel
-from scorerep.types import Codes, Images, Labels, Times
+from scorerep.types import Codes, Images, Labels, Times, checks
+from scorerep.types.devices import normal, permutation, place_of
 
 Sampler = Literal[
     "heun", "stochastic_heun", "probability_flow", "euler_maruyama", "predictor_corrector"

@@ -198,7 +198,8 @@ def fit_module(
                 window.append(torch.stack([*state.losses]).detach())
                 bar.update()
                 if state.step % window_size == 0 or state.step == total:
-                    entry = losses_named(Losses(*torch.stack(window).mean(0)))
+                    means = accelerator.reduce(torch.stack(window).mean(0), "mean")
+                    entry = losses_named(Losses(*means))
                     card["losses"].append({"step": state.step, **entry})
                     bar.set_postfix({k: f"{v:.4g}" for k, v in entry.items()})
                     if writer is not None:

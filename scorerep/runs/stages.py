@@ -27,7 +27,7 @@ STAGES = (
     250, 500, 1_000, 2_000, 3_000, 4_000, 6_000, 8_000, 10_000, 15_000, 20_000, 30_000, 40_000,
     60_000, 80_000,
 )  # fmt: skip
-KEY = ["run", "t", "seed", "code", "iterations", "images", "samples"]
+KEY = ["run", "t", "seed", "code", "frozen", "iterations", "images", "samples"]
 """What tells one row from another: two runs of the same name, t and seed are the same run."""
 
 
@@ -123,7 +123,7 @@ class Judge:
         *_, test = self._quality
         some = self.train.subset(min(20_000, len(self.train))).floats()
         drawn = gaussian_fit(some, count, torch.Generator().manual_seed(0))
-        about = {"run": self.name, "seed": 0, "iterations": 0, "images": 0}
+        about = {"run": self.name, "seed": 0, "frozen": 0, "iterations": 0, "images": 0}
         return [
             {**about, "code": "held-out images", **self.quality(test.subset(count).floats())},
             {**about, "code": "Gaussian fit", **self.quality(drawn)},

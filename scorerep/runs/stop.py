@@ -15,16 +15,20 @@ class Stopped(KeyboardInterrupt):
         super().__init__(f"stopped at step {step}{goes_on}")
 
 
+class WorkerError(RuntimeError):
+    """A worker of a sweep failed or was killed; the message says which and why."""
+
+
 @contextmanager
 def stop_noted() -> Iterator[list[int]]:
-    """SIGINT and SIGTERM go into the list, for the caller to look at; a second one interrupts.
+    """SIGINT and SIGTERM go into the list, for the caller to look at; a second Ctrl-C interrupts.
 
     Outside the main thread, where signals do not arrive, the list stays empty.
     """
     noted: list[int] = []
 
     def note(number, frame):
-        if noted:
+        if number == signal.SIGINT and number in noted:
             raise KeyboardInterrupt
         noted.append(number)
 

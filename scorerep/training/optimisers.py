@@ -6,6 +6,8 @@ by the nearest orthogonal matrix, so that a step turns all its directions alike.
 shown to it as the matrix (out, in·height·width).
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
@@ -13,6 +15,7 @@ from torch.optim import Adam, Optimizer
 from scorerep.training.optimisation import Optimisation
 
 MOMENTUM = 0.95  # Muon's usual one
+FUSED = ("cuda", "mps", "xpu")  # accelerators with a kernel for Adam
 
 
 class MuonAndAdam(Optimizer):
@@ -53,7 +56,7 @@ class MuonAndAdam(Optimizer):
         self.muon = torch.optim.Muon(
             self.flat, muon_learning_rate, weight_decay=0.0, momentum=MOMENTUM
         )
-        self.adam = Adam(others, learning_rate) if others else None
+        self.adam = adam(others, learning_rate) if others else None
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -101,9 +104,16 @@ def make_optimizer(model: nn.Module, optimisation: Optimisation) -> Optimizer:
     without any matrix.
     """
     if optimisation.optimizer == "adam":
-        return Adam(model.parameters(), lr=optimisation.learning_rate, betas=(0.9, 0.999))
+        return adam(model.parameters(), optimisation.learning_rate)
     rates = optimisation.learning_rate, optimisation.muon_learning_rate
     return MuonAndAdam(*split_parameters(model), *rates)
+
+
+def adam(parameters: Iterable[nn.Parameter], learning_rate: float) -> Adam:
+    """Adam; on a GPU one kernel updates all ``parameters``."""
+    parameters = list(parameters)
+    fused = all(p.device.type in FUSED for p in parameters)
+    return Adam(parameters, lr=learning_rate, betas=(0.9, 0.999), fused=fused or None)
 
 
 def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

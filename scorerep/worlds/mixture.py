@@ -6,9 +6,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import one_hot
 
-from scorerep import checks
-from scorerep.devices import normal
-from scorerep.types import Labels, Points, Times
+from scorerep.types import Labels, Points, Times, checks
+from scorerep.types.devices import normal
 from scorerep.worlds.law import ClassMoments, ExactLaw
 
 

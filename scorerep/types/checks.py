@@ -1,7 +1,8 @@
 """Arguments checked early: one sentence that names the argument and says what was expected.
 
 Each function returns the argument as it is to be used, or raises ``ValueError`` that calls it
-``name``. Tensors on an accelerator are read here once a call, never within a loop.
+``name``. Shapes and types are checked everywhere, values on the CPU only: on an accelerator that
+would stop its queue.
 """
 
 import math
@@ -9,6 +10,8 @@ import operator
 
 import torch
 from torch import Tensor
+
+from scorerep.sde.tensors import readable
 
 
 def whole(name: str, value, least: int, most: int | None = None) -> int:
@@ -47,7 +50,7 @@ def floating(name: str, x, shape: tuple[int, ...] | None = None, finite: bool = 
     fits = x.ndim >= 2 if shape is None else tuple(x.shape[1:]) == tuple(shape) and x.ndim > 0
     if not fits or not x.is_floating_point():
         raise ValueError(f"{name} must be floats of shape {wanted}, got {x.dtype} {tuple(x.shape)}")
-    if finite and not bool(x.detach().isfinite().all()):
+    if finite and readable(x) and not bool(x.detach().isfinite().all()):
         raise ValueError(f"{name} must be finite, but contains NaN or infinity")
     return x
 
@@ -67,6 +70,6 @@ def labels(name: str, y, x: Tensor, classes: int | None = None) -> Tensor:
         raise ValueError(f"{name} must be integers{wanted}, got {y.dtype}")
     if y.shape not in ((), (len(x),)):
         raise ValueError(f"{name} must be a scalar or ({len(x)},), got {tuple(y.shape)}")
-    if classes is not None and bool(((y < 0) | (y >= classes)).any()):
+    if classes is not None and readable(y) and bool(((y < 0) | (y >= classes)).any()):
         raise ValueError(f"{name} must be integers{wanted}, got {y.unique().tolist()}")
     return y.to(device=x.device, dtype=torch.long).expand(len(x))
