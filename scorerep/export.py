@@ -165,7 +165,13 @@ def export(
     scatter: int = 4000,
     examples: int = 1,
 ) -> list[Path]:
-    """Write the denoiser and the test images' data of a checkpoint ``folder`` to ``out``."""
+    """Write the denoiser of a checkpoint ``folder`` to ``out``, and data of test images.
+
+    Args:
+        half: weights in float16.
+        scatter: test images whose codes are written.
+        examples: images of each class that are written themselves.
+    """
     model, experiment = ScoreModel.from_pretrained(folder), load_experiment(Path(folder))
     data = load_data(experiment.data, "test", experiment.classes or None)
     page = page_data(model, data, scatter, examples)

@@ -21,6 +21,7 @@ SMALL = ModelConfig(image_shape=(1, 8, 8), channels=(8, 16), blocks=1, latent=2)
 CONFIGS = {
     "code": SMALL,
     "paper": replace(SMALL, parametrisation="paper", features="fourier"),
+    "attention": replace(SMALL, attention=(4,)),
     "labels": replace(SMALL, network="dense", latent=0, num_classes=10),
 }
 
@@ -131,11 +132,6 @@ def test_file_holds_no_trace_of_the_machine_that_wrote_it():
     content = exported("code").SerializeToString()
     assert str(Path(export.__file__).parents[1]).encode() not in content
     assert b".py" not in content
-
-
-def test_attention_is_refused_before_the_exporter_fails():
-    with pytest.raises(ValueError, match="attention"):
-        export.to_onnx(ScoreModel(replace(SMALL, attention=(4,))))
 
 
 def test_page_data_are_the_encoder_s_codes_and_the_images_bytes():

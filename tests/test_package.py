@@ -16,9 +16,10 @@ import scorerep
 FOLDER = Path(scorerep.__file__).parent
 # What the package's docstring calls the parts of a score model, and some of what stands beside.
 CORE = (
-    "types data/images data/batches data/sources sde/linear sde/ve "
+    "types/__init__ data/images data/batches data/sources data/download sde/linear sde/ve "
     "networks/layers networks/unet networks/encoder model times objective training/loop "
-    "checkpoint/files checkpoint/cards checkpoint/weights checkpoint/state sampling likelihood"
+    "checkpoint/files checkpoint/cards checkpoint/weights checkpoint/state "
+    "sampling/fields sampling/samplers sampling/walk likelihood"
 ).split()
 BESIDE = "worlds/law worlds/mixture worlds/linear_gaussian worlds/empirical codes/scores".split()
 

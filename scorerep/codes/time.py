@@ -19,14 +19,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scorerep import checks
 from scorerep.data.images import ImageData
-from scorerep.devices import normal, place_of, single_at_least
 from scorerep.model import ModelConfig, ScoreModel
 from scorerep.networks.layers import Conditioning, ResidualBlock, SelfAttention, dense, dense_stack
 from scorerep.networks.unet import DownsamplingHalf
 from scorerep.objective import Draws, Losses, Objective, denoising_score_matching
-from scorerep.types import Codes, Data, Images, Labels, Level, Times
+from scorerep.sde import at_least_single
+from scorerep.types import Codes, Data, Images, Labels, Level, Times, checks
+from scorerep.types.devices import normal, place_of
 
 
 class TimeEncoder(nn.Module):
@@ -83,14 +83,13 @@ class TimeCodeModel(ScoreModel):
         """
         checks.floating("x_0", x_0, self.config.image_shape)
         place = place_of(self, x_0)
-        t = torch.as_tensor(t, dtype=single_at_least(place.dtype), device=place.device)
+        t = torch.as_tensor(t, dtype=at_least_single(place.dtype), device=place.device)
         if t.ndim > 1 or t.ndim and (len(t) % len(x_0) or not len(t) if len(x_0) else len(t)):
             raise ValueError(
                 f"t must be one number or a multiple of {len(x_0)} of them, got {tuple(t.shape)}"
             )
         t = t if t.ndim else t.expand(len(x_0))
-        log_sigma = self.sde.sigma(t).log().to(place.dtype)
-        return self.encoder(x_0.to(*place), log_sigma).to(x_0)
+        return self.encoder(x_0.to(*place), self.sde.sigma(t).log()).to(x_0)
 
     def code_distribution(self, x_0: Data) -> tuple[Codes, None]:
         """``ValueError``: there is no code without its t."""
@@ -178,7 +177,7 @@ def unet_features(model: ScoreModel, x_t: Images, t: Level, pool: int = 2) -> di
     finally:
         for handle in handles:
             handle.remove()
-    exact = single_at_least(x_t.dtype)
+    exact = at_least_single(x_t.dtype)
     return {
         name: F.adaptive_avg_pool2d(h.to(exact), pool).flatten(1).to(given)
         for name, h in found.items()
@@ -197,7 +196,7 @@ def features_at(
     """``unet_features`` of all images of ``data``: of x_t, or (noisy=False) of x_0 told t.
 
     The noise is drawn with ``seed``; a clean image with a high t is nothing the network ever saw.
-    Features are float32, on the device of the data.
+    Features are means over ``pool`` × ``pool`` fields, float32, on the device of the data.
     """
     generator, batch = torch.Generator().manual_seed(seed), checks.whole("batch", batch, 1)
     parts = []

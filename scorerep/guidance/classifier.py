@@ -10,18 +10,18 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from scorerep import checkpoint, checks
+from scorerep import checkpoint
 from scorerep.data.images import ImageData
-from scorerep.devices import named_device, place_of, single_at_least
 from scorerep.networks.layers import Conditioning, dense_stack
 from scorerep.networks.unet import DownsamplingHalf
 from scorerep.objective import Draws, Losses, Objective
 from scorerep.runs.fit import fit_module
 from scorerep.runs.folder import STATE, state_card
-from scorerep.sde import VESDE, expand_as
+from scorerep.sde import VESDE, at_least_single, expand_as
 from scorerep.times import UniformTime
 from scorerep.training import Optimisation
-from scorerep.types import Data, Labels, Level
+from scorerep.types import Data, Labels, Level, checks
+from scorerep.types.devices import named_device, place_of
 from scorerep.worlds.law import Classes
 
 
@@ -89,12 +89,12 @@ class NoisyClassifier(nn.Module):
         """log p_t(y | x_t) of every class, in nats; t one number or ``(batch,)``."""
         checks.floating("x_t", x_t, self.image_shape, finite=False)
         given, place = x_t, place_of(self, x_t)
-        exact = single_at_least(place.dtype)  # noise levels overflow half precision
+        exact = at_least_single(place.dtype)  # noise levels overflow half precision
         x_t = x_t.to(place.device, exact)
         t = checks.one_or_each("t", t, x_t, exact)
         variance = self.config.sigma_data**2 + self.sde.tau(t) ** 2
         h = (x_t / expand_as(variance.sqrt(), x_t)).to(place.dtype)
-        embedding = self.conditioning(self.sde.sigma(t).log().to(place.dtype))
+        embedding = self.conditioning(self.sde.sigma(t).log())
         if self.down is not None:
             h = self.down(h, embedding)[-1].flatten(1)
         return self.head(torch.cat([h, embedding], 1)).to(exact).log_softmax(1).to(given)

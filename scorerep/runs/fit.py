@@ -164,6 +164,8 @@ def fit_module(
         state_file: everything that going on needs; nothing is kept without it.
         folder: also receives the averaged weights, by ``model.save_pretrained``, and the card.
         save_every: seconds between two saves, of the processor if its seconds are the limit.
+        name: on the progress bar.
+        writer: of TensorBoard's event files, or None.
         losses_named: entries of the card for the mean losses of a hundredth of the run.
     """
     if stop_after is not None and stop_after < 1:
@@ -237,7 +239,10 @@ def save(
     state_file: Path,
     folder: Path | None,
 ):
-    """One checkpoint: the state to resume from first, then the weights to use and their card."""
+    """One checkpoint: the state to resume from first, then the weights to use and their card.
+
+    ``window`` holds the losses since the card's last entry.
+    """
     rows = json.dumps([row.tolist() for row in window])
     state.save(Path(state_file), card=json.dumps(card), window=rows)
     if folder is not None:

@@ -112,6 +112,7 @@ class Plan:
                 raise ValueError(f"{run.name} needs {', '.join(missing)}, which the plan has not")
 
     def named(self, name: str) -> Run:
+        """The run that has this name."""
         for run in self.runs:
             if run.name == name:
                 return run
@@ -363,7 +364,12 @@ def is_alive(place: Path) -> bool:
 
 
 def next_run(plan: Plan, root: Path, only: str = "*", leave: Collection[str] = ()) -> Run | None:
-    """The first run that is neither done nor held nor waits for another."""
+    """The first run that is neither done nor held nor waits for another.
+
+    Args:
+        only: a pattern of names, as a shell has them.
+        leave: names that are passed over.
+    """
     known = finished(plan, root)
     words = {run.name: state_of(run, root, known).word for run in plan.runs}
     for run in plan.runs:
@@ -426,7 +432,10 @@ def work(
 
 
 def start_run(module: str, root: Path, name: str, nice: int) -> subprocess.Popen:
-    """A process of one thread for one run; what it prints goes to the run's ``log.txt``."""
+    """A process of one thread for the run ``name``; what it prints goes to the run's ``log.txt``.
+
+    ``nice``, 0 to 19, is how far it stands back behind other processes.
+    """
     place = root / name
     place.mkdir(parents=True, exist_ok=True)
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -456,7 +465,7 @@ def stop_on_signals():
 
 
 def status(plan: Plan, root: Path, only: str = "*") -> pd.DataFrame:
-    """One row a run: name, decides, hours expected, hours used, hours left, state."""
+    """One row a run, of those whose names match ``only``: what it decides, hours, state."""
     rows, known = [], finished(plan, root)
     for run in plan.runs:
         if not fnmatch(run.name, only):
@@ -492,7 +501,7 @@ def show(table: pd.DataFrame) -> str:
 
 
 def main(module: str, root: str, name: str, nice: str = "0") -> int:
-    """One run in this process; its exit status."""
+    """The run ``name`` under ``root``, in this process made ``nice``; its exit status."""
     os.nice(int(nice))
     torch.set_num_threads(1)
 

@@ -117,7 +117,7 @@ class Judge:
         return dict(zip(names, scores, strict=True)) | {"samples": len(images)}
 
     def floor_and_ceiling(self, count: int) -> list[dict]:
-        """Held-out images and draws of one Gaussian: a sampler's scores should lie between."""
+        """Of ``count`` held-out images and draws of one Gaussian: samplers should lie between."""
         from scorerep.quality import gaussian_fit
 
         *_, test = self._quality
@@ -221,7 +221,7 @@ def about(experiment: Experiment, judge: Judge) -> dict:
 
 
 def measured(experiment: Experiment, judge: Judge, card: dict) -> dict:
-    """Columns of how far a run is: epochs of images, seconds of training, matching loss."""
+    """Columns of how far a run is by its ``card``: epochs, seconds of training, matching loss."""
     done = card["iterations_done"]
     # The last tenth: a single entry is the mean over few images.
     losses = [entry["matching"] for entry in card["losses"] if entry["step"] > 0.9 * done]

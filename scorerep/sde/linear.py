@@ -118,7 +118,7 @@ class LinearSDE(ABC):
         return -0.5 * (square / variance + d * math.log(2 * math.pi * variance))
 
     def _time(self, t: Level) -> Tensor:
-        return check_range(as_level(t), 0, 1, "t")
+        return check_range(as_level(t), 0.0, 1.0, "t")
 
     def _kernel(self, x_0: Data, t: Level) -> tuple[Data, Tensor]:
         # Mean and deviation in single precision at least.

@@ -27,19 +27,19 @@ def at_least_single(dtype: torch.dtype) -> torch.dtype:
 
 
 def expand_as(level: Tensor, x: Tensor) -> Tensor:
-    """Reshape ``(batch,)`` or a scalar so that it broadcasts over the rest of x."""
+    """Reshape a ``level``, ``(batch,)`` or a scalar, so that it broadcasts over the rest of x."""
     return level.reshape(level.shape + (1,) * (x.ndim - level.ndim)) if level.ndim else level
 
 
 def readable(value: Tensor) -> bool:
-    """Whether the values may be checked: they are on the CPU, and no graph is being compiled."""
+    """Whether a ``value`` may be checked: it is on the CPU, and no graph is being compiled."""
     return value.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def check_range(value: Tensor, low: float, high: float, name: str) -> Tensor:
     """``value``, or ``ValueError`` if any of it is readable and not in [low, high].
 
-    Rounding is forgiven: a relative 1e-6.
+    Rounding is forgiven: a relative 1e-6. The error calls it ``name``.
     """
     if not readable(value):
         return value

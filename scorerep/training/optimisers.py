@@ -60,7 +60,7 @@ class MuonAndAdam(Optimizer):
 
     @torch.no_grad()
     def step(self, closure=None):
-        """One step of each; parameters without a gradient stay as they are."""
+        """One step of each, with no ``closure``; parameters without a gradient stay as they are."""
         if closure is not None:
             raise ValueError("closure must be None: the gradients are there already")
         others, matrices = self.param_groups

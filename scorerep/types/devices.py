@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor, nn
 
+from scorerep.sde.tensors import standard_normal
+
 
 class Place(NamedTuple):
     """A device and a floating-point type: ``x.to(*place)``."""
@@ -40,15 +42,9 @@ def named_device(device: torch.device | str) -> torch.device:
         raise ValueError(f"device must be a name like 'cpu' or 'cuda:0', got {device!r}") from None
 
 
-def single_at_least(dtype: torch.dtype) -> torch.dtype:
-    """``dtype``, or float32 where that is half: sums and noise levels need it."""
-    return torch.promote_types(dtype, torch.float32)
-
-
 def normal(shape: Sequence[int], like: Tensor, generator: Generator | None = None) -> Tensor:
-    """Standard normal numbers on the device and in the dtype of ``like``."""
-    where = like.device if generator is None else generator.device
-    return torch.randn(*shape, generator=generator, device=where, dtype=like.dtype).to(like.device)
+    """Standard normal numbers of a ``shape``, on the device and in the dtype of ``like``."""
+    return standard_normal(*shape, generator=generator, device=like.device, dtype=like.dtype)
 
 
 def permutation(n: int, generator: Generator | None = None) -> Tensor:
