@@ -139,6 +139,10 @@ RECIPES: dict[str, Recipe] = {
     "adam, code": Recipe(ADAM, latent=2),
     "muon, code": replace(muon(), latent=2),
     "muon, code, encoder by Adam": replace(muon(), latent=2, muon="score network"),
+    "muon, code, regulariser over 300 steps": replace(muon(regulariser_warmup=300), latent=2),
+    "muon, code, encoder by Adam, regulariser over 300 steps": replace(
+        muon(regulariser_warmup=300), latent=2, muon="score network"
+    ),
     "adam, CIFAR": Recipe(ADAM, "cifar10", 2, (16, 32, 32, 32)),
     "muon, CIFAR": Recipe(MUON, "cifar10", 2, (16, 32, 32, 32)),
 }
@@ -148,9 +152,12 @@ of 50 steps, linear decay over the last 40 %, averaging 0.999, no code."""
 PLAN: list[tuple[str, int, int]] = [
     *[("adam", 400, 0), ("muon", 400, 0), ("muon", 133, 0), ("muon", 200, 0)],
     *[("muon, rate 0.03", 133, 0), ("muon, stratified t", 133, 0), ("muon, code", 133, 0)],
-    *[("muon", 133, 1), ("muon, decay 1", 133, 0), ("muon", 133, 2), ("muon, t by loss", 133, 0)],
-    *[("muon, batch 16", 133, 0), ("muon, code, encoder by Adam", 133, 0), ("adam", 400, 1)],
-    *[("adam", 400, 2), ("adam, code", 133, 0), ("muon, CIFAR", 200, 0), ("adam, CIFAR", 400, 0)],
+    *[("muon", 133, 1), ("muon, code, regulariser over 300 steps", 133, 0)],
+    *[("muon, code, encoder by Adam", 133, 0), ("adam, code", 133, 0)],
+    ("muon, code, encoder by Adam, regulariser over 300 steps", 133, 0),
+    *[("muon", 133, 2), ("muon, decay 1", 133, 0), ("muon, t by loss", 133, 0)],
+    *[("muon, batch 16", 133, 0), ("adam", 400, 1), ("adam", 400, 2)],
+    *[("muon, CIFAR", 200, 0), ("adam, CIFAR", 400, 0)],
     *[("muon", 100, 0), ("muon, rate 0.01", 133, 0), ("muon, hidden layers", 133, 0)],
     *[("muon, batch 64", 133, 0), ("muon, averaging 0.99", 133, 0), ("muon, pairs", 133, 0)],
     *[("muon", 400, 1), ("muon", 400, 2), ("adam, decay", 133, 0), ("adam", 133, 0)],
