@@ -7,8 +7,8 @@ and a compiled graph would break there: such checks are made on numbers and on t
 import torch
 from torch import Tensor
 
-from scorerep.devices import single_at_least
 from scorerep.types import Level
+from scorerep.types.devices import readable, single_at_least
 
 
 def as_level(value: Level) -> Tensor:
@@ -25,11 +25,6 @@ def as_level(value: Level) -> Tensor:
 def expand_as(level: Tensor, x: Tensor) -> Tensor:
     """Reshape a ``level``, ``(batch,)`` or a scalar, so that it broadcasts over the rest of x."""
     return level.reshape(level.shape + (1,) * (x.ndim - level.ndim)) if level.ndim else level
-
-
-def readable(value: Tensor) -> bool:
-    """Whether a ``value`` may be checked: it is on the CPU, and no graph is being compiled."""
-    return value.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def check_range(value: Tensor, low: float, high: float, name: str) -> Tensor:
