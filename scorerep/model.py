@@ -23,8 +23,9 @@ from scorerep import checkpoint
 from scorerep.networks.config import ModelConfig
 from scorerep.networks.encoder import Encoder
 from scorerep.networks.unet import DenseNetwork, UNet
-from scorerep.sde import VESDE, as_level, at_least_single, expand_as, readable
+from scorerep.sde import VESDE, as_level, expand_as
 from scorerep.types import Codes, Data, Labels, Level, Times
+from scorerep.types.devices import readable, single_at_least
 
 
 class ScoreModel(nn.Module):
@@ -98,7 +99,7 @@ class ScoreModel(nn.Module):
         """Estimate of E[x_0 | x_t, z] = x_t + τ² ∇ log p_t(x_t | z) (Tweedie's formula)."""
         return self.denoised(*self._inputs(x_t, t, z)).to(x_t.dtype)
 
-    def denoised(self, x: Data, tau: Data, log_sigma: Times, z: Codes | None = None) -> Data:
+    def denoised(self, x: Data, tau: Tensor, log_sigma: Times, z: Codes | None = None) -> Data:
         """D(x, τ, z) without checks: τ broadcasts over x, z are codes or one-hot labels."""
         c_in, c_skip, c_out, _ = self._preconditioning(tau)
         return c_skip * x + c_out * self._output(c_in * x, log_sigma, z)
@@ -167,12 +168,12 @@ class ScoreModel(nn.Module):
         z = None if z is None else z.to(self.dtype)
         return self.network(x.to(self.dtype), log_sigma, z).to(x.dtype)
 
-    def _inputs(self, x_t: Data, t: Level, z) -> tuple[Data, Data, Times, Codes | None]:
+    def _inputs(self, x_t: Data, t: Level, z) -> tuple[Data, Tensor, Times, Tensor | None]:
         """x, τ (broadcastable to x), log σ and codes, checked and in single precision at least."""
         if self.network is None:
             raise ValueError("this checkpoint holds the encoder alone: it has codes and no score")
         self._check_shape(x_t, "x_t")
-        exact, given = at_least_single(x_t.dtype), as_level(t)
+        exact, given = single_at_least(x_t.dtype), as_level(t)
         if readable(given) and bool((given <= 0).any()):
             raise ValueError("t must be positive: the score is not defined by the kernel at t = 0")
         if given.shape not in ((), (len(x_t),)):

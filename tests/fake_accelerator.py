@@ -8,8 +8,12 @@ would refuse, a mix of devices, raises, and what it would wait for is counted: a
 
 import collections
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import pytest
 import torch
+from accelerate import Accelerator
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
@@ -31,6 +35,9 @@ class Fake(torch.Tensor):
 
     def __repr__(self):
         return f"Fake({self.inner})"
+
+    def tolist(self):
+        return self.cpu().tolist()
 
     @classmethod
     def __torch_dispatch__(cls, function, types, arguments=(), options=None):
@@ -73,10 +80,7 @@ class Counting(TorchDispatchMode):
         elif there and any(a.ndim for a in here):
             raise RuntimeError(f"{name}: expected all tensors to be on the same device")
         result = function(*tree_map(_inside, arguments), **tree_map(_inside, options))
-        if target is not None:
-            on_device = target == DEVICE
-        else:
-            on_device = bool(there)
+        on_device = bool(there) if target is None else target == DEVICE
         if name.endswith("_") and isinstance(arguments[0], torch.Tensor):
             return arguments[0]  # changed in place, through the data inside
         return tree_map(_wrapped, result) if on_device else result
@@ -87,6 +91,16 @@ class Counting(TorchDispatchMode):
             f"{frames[-1].filename.rsplit('/scorerep/')[-1]}: {frames[-1].line}" if frames else ""
         )
         self.reads[f"{what} in {where}"] += 1
+
+
+@contextmanager
+def pretended() -> Iterator[Counting]:
+    """A process whose accelerator is the pretended one; its generators are the CPU's."""
+    generator = torch.Generator
+    with pytest.MonkeyPatch.context() as patch, Counting() as counting:
+        patch.setattr(Accelerator, "device", DEVICE)
+        patch.setattr(torch, "Generator", lambda device=None: generator())
+        yield counting
 
 
 def _inside(value):

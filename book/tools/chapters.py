@@ -97,10 +97,9 @@ def basis(path: Path) -> dict[str, str]:
     """Name of all that a chapter's outputs rest on → checksum; ``ChapterError`` if unclear."""
     notebook = read(path)
     cells = [(cell.source, _tags_for_running(cell)) for cell in code_cells(notebook)]
-    pins = reach.pins((ROOT / "requirements.txt").read_text("utf-8"))
     found = {
         "its cells": _checksum(cells),
-        "requirements.txt": _checksum(pins),
+        "requirements.txt": _checksum(reach.direct_pins(ROOT)),
         "Python": ".".join(map(str, sys.version_info[:2])),
     }
     try:

@@ -1,6 +1,6 @@
 """Images in memory: digits, MNIST and CIFAR-10, checked against published sums.
 
-images     ImageData, bytes with labels;   sources   load_data
+images     ImageData, bytes with labels;   sources   load_data;   download   mirrors, locks
 shipped    what comes with the book: MNIST, and a part of CIFAR-10
 batches    what training asks of a data set, and the order in which it sees it
 """

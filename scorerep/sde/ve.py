@@ -56,7 +56,7 @@ class VESDE(LinearSDE):
     def time_of_tau(self, tau: Level) -> Tensor:
         """The t with τ(t) = tau; ``ValueError`` outside [0, τ(1)]."""
         top = math.sqrt(self.sigma_max**2 - self.sigma_min**2)
-        tau = check_range(as_level(tau), 0, top, "tau")
+        tau = check_range(as_level(tau), 0.0, top, "tau")
         t = torch.log1p((tau / self.sigma_min) ** 2) / (2 * self.log_range)
         return t.clamp(0.0, 1.0)
 

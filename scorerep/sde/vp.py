@@ -65,7 +65,7 @@ class VPSDE(LinearSDE):
 
     def time_of_level(self, level: Level) -> Tensor:
         """The t with τ/α = level; ``ValueError`` outside [0, level(1)]."""
-        level = check_range(as_level(level), 0, float(self.level(1.0)), "level")
+        level = check_range(as_level(level), 0.0, float(self.level(1.0)), "level")
         total = self._integral_of_level(level)
         # B = β_min t + ½ (β_max − β_min) t², solved so that nothing cancels at small t
         root = torch.sqrt(self.beta_min**2 + 2 * (self.beta_max - self.beta_min) * total)

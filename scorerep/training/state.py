@@ -47,7 +47,10 @@ class TrainingState:
         return self.ema.module
 
     def mean_losses(self) -> Losses:
-        """The losses of the whole batch; where there are several processes, all have to call it."""
+        """The losses of the whole batch; where there are several processes, all have to call it.
+
+        ``code_std`` is the mean over their shares, as it is over the parts of one.
+        """
         losses = torch.stack([*self.losses]).detach()
         return Losses(*self.accelerator.reduce(losses, "mean"))
 
