@@ -205,7 +205,7 @@ def _prior(model, n: int, like: Tensor, generator: Generator | None) -> Images:
 
 
 def _level(t: float) -> float:
-    t = checks.number("t", t, above=0)
+    t = checks.number("t", t, above=0.0)
     if t > 1:
         raise ValueError(f"t must lie in (0, 1], got {t}")
     return t

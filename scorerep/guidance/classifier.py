@@ -47,7 +47,7 @@ class ClassifierConfig:
     def __post_init__(self):
         checks.whole("num_classes", self.num_classes, 2)
         checks.whole("blocks", self.blocks, 1)
-        checks.number("sigma_data", self.sigma_data, above=0)
+        checks.number("sigma_data", self.sigma_data, above=0.0)
         if not self.channels or min(self.channels) < 4 or self.channels[0] % 2:
             raise ValueError(
                 f"channels must be at least 4 each, the first one even, got {self.channels}"
