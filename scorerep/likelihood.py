@@ -11,10 +11,9 @@ import torch
 from torch import Generator, Tensor
 from torchdiffeq import odeint
 
-from scorerep import checks
 from scorerep.sampling import Score
 from scorerep.sde import T_MIN, LinearSDE, need_linear
-from scorerep.types import Data, Times
+from scorerep.types import Data, Times, checks
 
 STEP = 1e-2  # of the finite difference, in units of the noise
 AGREE = 0.03  # share by which the two derivatives may differ
@@ -116,8 +115,8 @@ def _check_derivative(score: Score, sde: LinearSDE, x_0: Data, t_min: float):
         if gap > AGREE * size + rounding:
             raise ValueError(
                 "score must be differentiable in x_t as a whole, but at t = "
-                f"{t:.3g} autograd's derivative is off by {gap:.3g} of {size:.3g}: a part of it has "
-                "no graph (detached, under no_grad), or it is random (dropout: call model.eval())"
+                f"{t:.3g} autograd's derivative is off by {gap:.3g} of {size:.3g}: a part of it "
+                "has no graph (detached, under no_grad), or it is random (dropout: model.eval())"
             )
 
 

@@ -20,12 +20,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scorerep import checkpoint
-from scorerep.devices import single_at_least
 from scorerep.networks.config import ModelConfig
 from scorerep.networks.encoder import Encoder
 from scorerep.networks.unet import DenseNetwork, UNet
-from scorerep.sde import VESDE, as_level, expand_as, readable
+from scorerep.sde import VESDE, as_level, expand_as
 from scorerep.types import Codes, Data, Labels, Level, Times
+from scorerep.types.devices import readable, single_at_least
 
 
 class ScoreModel(nn.Module):

@@ -15,10 +15,10 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from scorerep.devices import normal, single_at_least
 from scorerep.sde import LinearSDE, expand_as, need_ve
 from scorerep.times import SingleTime, TimeDistribution, importance
 from scorerep.types import Codes, Data, Labels, Scalar, Times
+from scorerep.types.devices import normal, single_at_least
 
 
 class Draws(NamedTuple):

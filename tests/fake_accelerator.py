@@ -36,6 +36,9 @@ class Fake(torch.Tensor):
     def __repr__(self):
         return f"Fake({self.inner})"
 
+    def tolist(self):
+        return self.cpu().tolist()
+
     @classmethod
     def __torch_dispatch__(cls, function, types, arguments=(), options=None):
         raise RuntimeError("tensors of the pretended accelerator are used within Counting() only")

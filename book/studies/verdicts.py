@@ -165,7 +165,7 @@ def _attribute(folder: Path, runs: tuple[str, str], column: str, least: float, w
 
 def own_code(folder: Path) -> Result:
     """The own code denoises better than another's, be it of another class or of the same."""
-    table = pd.read_csv(folder / "pairs.csv")
+    table = pd.read_csv(folder / "pairs_partners.csv")
     rows = table[table.model == "fig3"]
     if rows.empty:
         raise LookupError("no pairs of fig3")
@@ -183,7 +183,7 @@ def own_code(folder: Path) -> Result:
 
 def diversity(folder: Path) -> Result:
     """Samples of one code vary less, the more numbers it has: half as much less as PCA allows."""
-    table = pd.read_csv(folder / "diversity_codes.csv")
+    table = pd.read_csv(folder / "diversity_seeds_codes.csv")
     if "seed" not in table or table.seed.nunique() < SEEDS:
         raise LookupError(f"diversity needs {SEEDS} seeds of 2, 4, 8 and 16 numbers")
     means = table.pivot_table(index="seed", columns="model", values="spread")

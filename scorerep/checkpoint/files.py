@@ -65,7 +65,7 @@ def check_writable(folder: Path):
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None):
-    """Write named tensors to ``path``, whole or not at all, with the SHA-256 of it all."""
+    """Write named tensors and ``metadata`` to ``path``, whole or not at all, with their SHA-256."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {**(metadata or {}), "sha256": _digest(tensors, metadata or {})}
     # As bytes: the library's own files may be read by their owner alone, whatever the umask says.
@@ -109,6 +109,7 @@ def _digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
 
 
 def write_bytes(path: Path, content: bytes):
+    """Write ``content`` to ``path``, whole or not at all."""
     try:
         write_whole(path, lambda part: part.write_bytes(content))
     except OSError as error:

@@ -14,9 +14,8 @@ from jaxtyping import Float
 from skimage.morphology import skeletonize
 from torch import Tensor
 
-from scorerep import checks
-from scorerep.devices import single_at_least
-from scorerep.types import Images
+from scorerep.types import Images, checks
+from scorerep.types.devices import single_at_least
 
 PerImage = Float[Tensor, "batch"]
 ENLARGED = 3  # times, before the skeleton is found

@@ -13,12 +13,12 @@ from jaxtyping import Float
 from scipy.stats import binomtest
 from torch import Generator, Tensor
 
-from scorerep import checks, sampling
+from scorerep import sampling
 from scorerep.codes.scores import bootstrap_interval
 from scorerep.data.images import ImageData
-from scorerep.devices import normal, permutation, place_of
 from scorerep.model import ScoreModel
-from scorerep.types import Codes, Images, Labels, Times
+from scorerep.types import Codes, Images, Labels, Times, checks
+from scorerep.types.devices import normal, permutation, place_of
 
 Sampler = Literal[
     "heun", "stochastic_heun", "probability_flow", "euler_maruyama", "predictor_corrector"
@@ -145,7 +145,7 @@ def spreads(images: Float[Tensor, "codes samples *shape"]) -> Float[Tensor, " co
 def diversity(
     images: Float[Tensor, "codes samples *shape"], seed: int = 0
 ) -> tuple[float, float, float]:
-    """The mean of ``spreads`` over the codes, and the ends of its 95 % bootstrap interval."""
+    """Mean of ``spreads`` of ``images`` over the codes, and ends of its 95 % bootstrap interval."""
     spread = spreads(images)
     if len(spread) < 2:
         raise ValueError(f"images must be of at least 2 codes for an interval, got {len(spread)}")
@@ -162,10 +162,11 @@ def sample_grid(
     seed: int = 0,
     progress: bool = False,
 ) -> tuple[Images, Codes]:
-    """Images on a grid over the first two code coordinates, all from one noise; and the codes.
+    """Images on a grid, ``side`` a side, of the first two coordinates of the code; and the codes.
 
-    What changes across the grid is then the code's doing. ``low`` and ``high`` are the grid's
-    corners: numbers, or one each coordinate ``(2,)``. A seed is one picture on every device.
+    All from one noise: what changes across the grid is the code's doing. ``low`` and ``high`` are
+    the grid's corners: numbers, or one each coordinate ``(2,)``. A seed is one picture on every
+    device.
     ``ValueError`` for a code of one number.
     """
     if model.config.latent < 2:
@@ -186,7 +187,7 @@ def sample_grid(
 
 
 def code_grid(low: float, high: float, n: int) -> Codes:
-    """The n × n mesh of two-dimensional codes, ``(n·n, 2)``, in the order of ``image_grid``.
+    """The n × n mesh of codes ``low`` to ``high``, ``(n·n, 2)``, in the order of ``image_grid``.
 
     Row by row from the top: z_1 grows to the right, z_2 upward, as in a plot.
     """

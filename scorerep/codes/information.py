@@ -21,10 +21,9 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Generator
 
-from scorerep import checks
-from scorerep.devices import normal, place_of
 from scorerep.sde import LinearSDE, need_linear
-from scorerep.types import Codes, Data, Labels
+from scorerep.types import Codes, Data, Labels, checks
+from scorerep.types.devices import normal, place_of
 from scorerep.worlds.law import Estimate, ExactLaw
 
 PILOT = 0.25  # share of the draws that find out where the others are needed

@@ -25,16 +25,15 @@ import torch.nn.functional as F
 from sklearn.decomposition import PCA
 from torch import nn
 
-from scorerep import checks
 from scorerep.data.images import ImageData
-from scorerep.devices import normal, place_of, single_at_least
 from scorerep.model import ModelConfig
 from scorerep.networks.encoder import Encoder
 from scorerep.networks.layers import ResidualBlock, conv, dense_stack, norm
 from scorerep.objective import Draws, Losses, Objective
 from scorerep.sde import VESDE
 from scorerep.times import TimeDistribution
-from scorerep.types import Codes, Data, Images, Labels
+from scorerep.types import Codes, Data, Images, Labels, checks
+from scorerep.types.devices import normal, place_of, single_at_least
 
 
 class MirrorDecoder(nn.Module):

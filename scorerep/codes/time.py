@@ -19,14 +19,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scorerep import checks
 from scorerep.data.images import ImageData
-from scorerep.devices import normal, place_of, single_at_least
 from scorerep.model import ModelConfig, ScoreModel
 from scorerep.networks.layers import Conditioning, ResidualBlock, SelfAttention, dense, dense_stack
 from scorerep.networks.unet import DownsamplingHalf
 from scorerep.objective import Draws, Losses, Objective, denoising_score_matching
-from scorerep.types import Codes, Data, Images, Labels, Level, Times
+from scorerep.types import Codes, Data, Images, Labels, Level, Times, checks
+from scorerep.types.devices import normal, place_of, single_at_least
 
 
 class TimeEncoder(nn.Module):
@@ -89,8 +88,7 @@ class TimeCodeModel(ScoreModel):
                 f"t must be one number or a multiple of {len(x_0)} of them, got {tuple(t.shape)}"
             )
         t = t if t.ndim else t.expand(len(x_0))
-        log_sigma = self.sde.sigma(t).log().to(place.dtype)
-        return self.encoder(x_0.to(*place), log_sigma).to(x_0)
+        return self.encoder(x_0.to(*place), self.sde.sigma(t).log()).to(x_0)
 
     def code_distribution(self, x_0: Data) -> tuple[Codes, None]:
         """``ValueError``: there is no code without its t."""
@@ -197,7 +195,7 @@ def features_at(
     """``unet_features`` of all images of ``data``: of x_t, or (noisy=False) of x_0 told t.
 
     The noise is drawn with ``seed``; a clean image with a high t is nothing the network ever saw.
-    Features are float32, on the device of the data.
+    Features are means over ``pool`` × ``pool`` fields, float32, on the device of the data.
     """
     generator, batch = torch.Generator().manual_seed(seed), checks.whole("batch", batch, 1)
     parts = []

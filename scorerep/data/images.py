@@ -9,9 +9,12 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from scorerep import checks
-from scorerep.devices import named_device, permutation, single_at_least
-from scorerep.types import Images, Labels, PixelImages
+from scorerep.types import Images, Labels, PixelImages, checks
+from scorerep.types.devices import named_device, permutation, single_at_least
+
+
+class DataError(RuntimeError):
+    """A data file that is damaged, or not what its name says."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +50,7 @@ class ImageData:
         return tuple(self.images.shape[1:])
 
     def batch(self, indices: Tensor | slice | Sequence[int]) -> Images:
-        """The chosen images as float32 in [−1, 1]."""
+        """The images at ``indices`` as float32 in [−1, 1], (batch, channel, height, width)."""
         return to_float(self.images[indices])
 
     def floats(self) -> Images:
@@ -116,6 +119,7 @@ def to_float(images: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 
 def to_uint8(images: Images) -> PixelImages:
     """[−1, 1] to 0..255, rounded; values outside are clipped. Inverse of ``to_float``."""
-    checks.floating("images", images)
+    if not images.is_floating_point() or not bool(images.isfinite().all()):
+        raise ValueError(f"images must be finite floats in [−1, 1], got {images.dtype}")
     exact = images.to(single_at_least(images.dtype))  # half precision rounds to another grey
     return ((exact + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

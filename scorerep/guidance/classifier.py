@@ -10,9 +10,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from scorerep import checkpoint, checks
+from scorerep import checkpoint
 from scorerep.data.images import ImageData
-from scorerep.devices import named_device, place_of, single_at_least
 from scorerep.networks.layers import Conditioning, dense_stack
 from scorerep.networks.unet import DownsamplingHalf
 from scorerep.objective import Draws, Losses, Objective
@@ -21,7 +20,8 @@ from scorerep.runs.folder import STATE, state_card
 from scorerep.sde import VESDE, expand_as
 from scorerep.times import UniformTime
 from scorerep.training import Optimisation
-from scorerep.types import Data, Labels, Level
+from scorerep.types import Data, Labels, Level, checks
+from scorerep.types.devices import named_device, place_of, single_at_least
 from scorerep.worlds.law import Classes
 
 
@@ -94,7 +94,7 @@ class NoisyClassifier(nn.Module):
         t = checks.one_or_each("t", t, x_t, exact)
         variance = self.config.sigma_data**2 + self.sde.tau(t) ** 2
         h = (x_t / expand_as(variance.sqrt(), x_t)).to(place.dtype)
-        embedding = self.conditioning(self.sde.sigma(t).log().to(place.dtype))
+        embedding = self.conditioning(self.sde.sigma(t).log())
         if self.down is not None:
             h = self.down(h, embedding)[-1].flatten(1)
         return self.head(torch.cat([h, embedding], 1)).to(exact).log_softmax(1).to(given)

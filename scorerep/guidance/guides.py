@@ -17,13 +17,13 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
-from scorerep import checkpoint, checks
-from scorerep.devices import named_device
+from scorerep import checkpoint
 from scorerep.guidance.classifier import NoisyClassifier
 from scorerep.model import ScoreModel
 from scorerep.sampling import Score
 from scorerep.sde import VESDE, expand_as, need_ve
-from scorerep.types import Data, Labels, Level, Times
+from scorerep.types import Data, Labels, Level, Times, checks
+from scorerep.types.devices import named_device
 from scorerep.worlds.law import ExactLaw
 
 

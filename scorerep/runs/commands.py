@@ -16,7 +16,7 @@ import tyro
 
 from scorerep import checkpoint
 from scorerep.checkpoint import CheckpointError
-from scorerep.data import load_data
+from scorerep.data import data_root, load_data
 from scorerep.data.images import ImageData
 from scorerep.model import ScoreModel
 from scorerep.runs.experiment import Experiment
@@ -263,14 +263,21 @@ class Export:
 class Data:
     """Fetch and check a data set, so that later commands need no network."""
 
-    name: Annotated[Literal["digits", "mnist", "cifar10"], tyro.conf.Positional]
+    name: Annotated[Literal["digits", "mnist", "cifar10", "cifar10-part"], tyro.conf.Positional]
     """Which one."""
 
     def run(self):
+        source = {
+            "digits": "scikit-learn's",
+            "cifar10-part": "the part of CIFAR-10 that comes with the book",
+        }.get(self.name, f"full, in {data_root().absolute()}")
         for split in ("train", "test"):
             data = load_data(self.name, split)
             shape = "×".join(map(str, data.image_shape))
-            print(f"{self.name} {split}: {len(data)} images of {shape}, checksum {data.checksum()}")
+            print(
+                f"{self.name} {split}: {len(data):,d} images of {shape}, {source}, "
+                f"checksum {data.checksum()}"
+            )
 
 
 @dataclass(frozen=True)
@@ -340,6 +347,7 @@ def _choice(runs: dict[str, Experiment]) -> Any:
 
 
 def load_split(experiment: Experiment, split: Literal["train", "test"]) -> ImageData:
+    """The ``split`` of an experiment's data, its classes only."""
     return load_data(experiment.data, split, experiment.classes or None)
 
 

@@ -29,6 +29,7 @@ from scorerep.runs.stop import Stopped, stop_noted
 from scorerep.training import Optimisation, TrainingState, make_accelerator, training_loop
 
 LOG = logging.getLogger(__name__)
+AGREE_EVERY = 10  # steps between two looks of several processes at whether one was stopped
 COLLAPSED = 1e-3  # a code whose standard deviation is below this carries nothing
 
 
@@ -164,6 +165,8 @@ def fit_module(
         state_file: everything that going on needs; nothing is kept without it.
         folder: also receives the averaged weights, by ``model.save_pretrained``, and the card.
         save_every: seconds between two saves, of the processor if its seconds are the limit.
+        name: on the progress bar.
+        writer: of TensorBoard's event files, or None.
         losses_named: entries of the card for the mean losses of a hundredth of the run.
     """
     if stop_after is not None and stop_after < 1:
@@ -206,7 +209,9 @@ def fit_module(
                     window.clear()
                 now = clock() - started
                 card |= {"iterations_done": state.step, "seconds": now}
-                over = any_process(accelerator, state.step >= last or now >= limit or bool(stop))
+                over = state.step >= last
+                if not over and (accelerator.num_processes == 1 or state.step % AGREE_EVERY == 0):
+                    over = any_process(accelerator, now >= limit or bool(stop))
                 if over or now - saved >= save_every:
                     if accelerator.is_main_process and state_file is not None:
                         save(state, card, window, state_file, folder)
@@ -237,7 +242,10 @@ def save(
     state_file: Path,
     folder: Path | None,
 ):
-    """One checkpoint: the state to resume from first, then the weights to use and their card."""
+    """One checkpoint: the state to resume from first, then the weights to use and their card.
+
+    ``window`` holds the losses since the card's last entry.
+    """
     rows = json.dumps([row.tolist() for row in window])
     state.save(Path(state_file), card=json.dumps(card), window=rows)
     if folder is not None:

@@ -52,7 +52,10 @@ def card_to_go_on_with(
 
 
 def check_same(folder: Path, card: dict[str, Any], experiment: Experiment, data_checksum: str):
-    """``CheckpointError`` if ``card`` is not of this experiment, but for its budget, and data."""
+    """``CheckpointError`` if ``card`` is not of this experiment, but for its budget, and data.
+
+    ``data_checksum`` is that of ``ImageData.checksum``.
+    """
     if "experiment" not in card:
         raise CheckpointError(f"{folder} holds no experiment's run; choose another folder")
     try:
@@ -108,7 +111,7 @@ def unfinished_window(path: Path, device: torch.device) -> list[torch.Tensor]:
 def restore(
     model: nn.Module, state: Path, folder: Path | None, card: dict[str, Any], write: bool
 ) -> nn.Module:
-    """The averaged model of a state; weights and card are written again if they are not its."""
+    """The averaged model of a state; ``write`` mends weights and card that are not its."""
     tensors, _ = checkpoint.read_tensors(state)
     averaged = {k.removeprefix("ema."): v for k, v in tensors.items() if k.startswith("ema.")}
     checkpoint.fill(model, averaged, state)

@@ -27,7 +27,7 @@ STAGES = (
     250, 500, 1_000, 2_000, 3_000, 4_000, 6_000, 8_000, 10_000, 15_000, 20_000, 30_000, 40_000,
     60_000, 80_000,
 )  # fmt: skip
-KEY = ["run", "t", "seed", "code", "iterations", "images", "samples"]
+KEY = ["run", "t", "seed", "code", "frozen", "iterations", "images", "samples"]
 """What tells one row from another: two runs of the same name, t and seed are the same run."""
 
 
@@ -117,13 +117,13 @@ class Judge:
         return dict(zip(names, scores, strict=True)) | {"samples": len(images)}
 
     def floor_and_ceiling(self, count: int) -> list[dict]:
-        """Held-out images and draws of one Gaussian: a sampler's scores should lie between."""
+        """Of ``count`` held-out images and draws of one Gaussian: samplers should lie between."""
         from scorerep.quality import gaussian_fit
 
         *_, test = self._quality
         some = self.train.subset(min(20_000, len(self.train))).floats()
         drawn = gaussian_fit(some, count, torch.Generator().manual_seed(0))
-        about = {"run": self.name, "seed": 0, "iterations": 0, "images": 0}
+        about = {"run": self.name, "seed": 0, "frozen": 0, "iterations": 0, "images": 0}
         return [
             {**about, "code": "held-out images", **self.quality(test.subset(count).floats())},
             {**about, "code": "Gaussian fit", **self.quality(drawn)},
@@ -221,7 +221,7 @@ def about(experiment: Experiment, judge: Judge) -> dict:
 
 
 def measured(experiment: Experiment, judge: Judge, card: dict) -> dict:
-    """Columns of how far a run is: epochs of images, seconds of training, matching loss."""
+    """Columns of how far a run is by its ``card``: epochs, seconds of training, matching loss."""
     done = card["iterations_done"]
     # The last tenth: a single entry is the mean over few images.
     losses = [entry["matching"] for entry in card["losses"] if entry["step"] > 0.9 * done]

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 
 class Stopped(KeyboardInterrupt):
-    """A run was stopped by Ctrl-C or SIGTERM after ``step`` steps; ``kept`` if it can go on."""
+    """A run was stopped by the signal ``number`` after ``step`` steps; ``kept`` if it can go on."""
 
     def __init__(self, step: int, number: int, kept: bool = True):
         self.step, self.signal, self.kept = step, number, kept

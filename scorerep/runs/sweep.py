@@ -50,7 +50,7 @@ class Scorer:
         self.attributes = [attributes(data.floats()) for data in (self.train, self.test)]
 
     def model(self, model: ScoreModel) -> pd.Series:
-        """Of the codes of a model: see ``evaluation.score_codes``."""
+        """Of the codes of a model: see ``codes.scores.score_codes``."""
         return self.codes(*(encode_in_batches(model, data) for data in (self.train, self.test)))
 
     def pca(self, latent: int) -> pd.Series:
@@ -79,6 +79,7 @@ def sweep(
 
     Args:
         experiment: one with times="single_t"; its single_t and seed are replaced.
+        seeds: one training of each level for each.
         folder: shared by all workers and by later calls.
         keep_state: keep also what resuming a finished run with a larger budget would need.
 
@@ -122,7 +123,7 @@ def sweep(
 
 
 def runs(experiment: Experiment, times: Sequence[float], seeds: Sequence[int]) -> list[Experiment]:
-    """Seeds outermost: a sweep that is stopped early has every t.
+    """One a seed and t, seeds outermost: a sweep that is stopped early has every t.
 
     ``ValueError`` for an experiment that cannot be swept, for no level or seed, for one given
     twice, and for levels that the table, with six digits, would not tell apart.
@@ -182,7 +183,9 @@ def sweep_together(
     times: Sequence[float] = TIMES,
     seeds: Sequence[int] = SEEDS,
 ):
-    """``sweep`` by so many processes, each with its share of the cores; waits for all of them.
+    """``sweep`` over ``times`` and ``seeds`` by so many processes; waits for all of them.
+
+    Each process has its share of the cores.
 
     ``WorkerError`` if one fails: the others save and stop, and the same call goes on.
     """

@@ -6,7 +6,7 @@ tensors   levels as tensors, checks that never wait for an accelerator
 """
 
 from scorerep.sde.linear import T_MIN, LinearSDE, need_linear
-from scorerep.sde.tensors import as_level, expand_as, readable
+from scorerep.sde.tensors import as_level, expand_as
 from scorerep.sde.ve import VESDE, need_ve
 from scorerep.sde.vp import VPSDE, SubVPSDE
 
@@ -20,5 +20,4 @@ __all__ = [
     "expand_as",
     "need_linear",
     "need_ve",
-    "readable",
 ]

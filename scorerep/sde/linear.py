@@ -18,9 +18,9 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from scorerep.devices import normal, single_at_least
-from scorerep.sde.tensors import as_level, check_range, expand_as, readable
+from scorerep.sde.tensors import as_level, check_range, expand_as
 from scorerep.types import Data, Level, Times
+from scorerep.types.devices import normal, readable, single_at_least
 
 T_MIN = 1e-5  # smallest time used for training and sampling; the kernel has no score at t = 0
 

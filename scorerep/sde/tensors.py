@@ -7,8 +7,8 @@ and a compiled graph would break there: such checks are made on numbers and on t
 import torch
 from torch import Tensor
 
-from scorerep.devices import single_at_least
 from scorerep.types import Level
+from scorerep.types.devices import readable, single_at_least
 
 
 def as_level(value: Level) -> Tensor:
@@ -23,19 +23,14 @@ def as_level(value: Level) -> Tensor:
 
 
 def expand_as(level: Tensor, x: Tensor) -> Tensor:
-    """Reshape ``(batch,)`` or a scalar so that it broadcasts over the rest of x."""
+    """Reshape a ``level``, ``(batch,)`` or a scalar, so that it broadcasts over the rest of x."""
     return level.reshape(level.shape + (1,) * (x.ndim - level.ndim)) if level.ndim else level
-
-
-def readable(value: Tensor) -> bool:
-    """Whether the values may be checked: they are on the CPU, and no graph is being compiled."""
-    return value.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def check_range(value: Tensor, low: float, high: float, name: str) -> Tensor:
     """``value``, or ``ValueError`` if any of it is readable and not in [low, high].
 
-    Rounding is forgiven: a relative 1e-6.
+    Rounding is forgiven: a relative 1e-6. The error calls it ``name``.
     """
     if not readable(value):
         return value

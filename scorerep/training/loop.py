@@ -25,13 +25,13 @@ from torch.optim.swa_utils import AveragedModel
 from scorerep.data.batches import Batches, batch_indices
 from scorerep.model import ScoreModel
 from scorerep.objective import Draws, Losses, Objective
-from scorerep.sde import readable
 from scorerep.times import UniformTime
 from scorerep.training.optimisation import Optimisation
 from scorerep.training.optimisers import make_optimizer, set_rates
 from scorerep.training.randomness import dropout_of, seed_draws
 from scorerep.training.state import TrainingState
 from scorerep.types import Data, Labels
+from scorerep.types.devices import readable
 
 CHECK_EVERY = 100  # steps on an accelerator between two looks at whether all losses were finite
 

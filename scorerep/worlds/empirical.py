@@ -13,9 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from scorerep import checks
 from scorerep.data.images import to_float
-from scorerep.types import Data, Labels, Times
+from scorerep.types import Data, Labels, Times, checks
 from scorerep.worlds.law import ClassMoments, ExactLaw
 
 LOGITS = 2**24  # log-weights in memory at a time: 128 MB in float64

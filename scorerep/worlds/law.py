@@ -9,16 +9,15 @@ C(τ) − C(τ | y) = E ‖∇ log p_t(y | x_t)‖². Only τ is known here; the
 import copy
 import math
 from abc import ABC, abstractmethod
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 from torch.nn.functional import one_hot
 
-from scorerep import checks
-from scorerep.devices import named_device, normal
-from scorerep.types import Data, Labels, Level, Points, Times
+from scorerep.types import Data, Labels, Level, Points, Times, checks
+from scorerep.types.devices import named_device, normal
 
 Classes = Float[Tensor, "batch classes"]
 
@@ -56,7 +55,7 @@ class ExactLaw(ABC):
     labelled: bool = True
     device: torch.device = torch.device("cpu")  # of its tensors: where all is computed
 
-    def to(self, device: torch.device | str) -> Self:
+    def to(self, device: torch.device | str) -> "ExactLaw":
         """The same law on another device; draws are made there, results follow their x."""
         other = copy.copy(self)
         other.__dict__.update(_moved(vars(self), named_device(device)))

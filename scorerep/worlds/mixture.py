@@ -6,9 +6,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import one_hot
 
-from scorerep import checks
-from scorerep.devices import normal
-from scorerep.types import Labels, Points, Times
+from scorerep.types import Labels, Points, Times, checks
+from scorerep.types.devices import normal
 from scorerep.worlds.law import ClassMoments, ExactLaw
 
 
@@ -92,7 +91,10 @@ class GaussianMixture(ExactLaw):
 
 
 def ring(components: int = 8, radius: float = 1.0, std: float = 0.15) -> GaussianMixture:
-    """Equal round components on a circle in the plane, each a class."""
+    """Equal round components on a circle of a ``radius`` in the plane, each a class.
+
+    ``std`` is a component's standard deviation in each direction.
+    """
     angles = 2 * math.pi * torch.arange(components, dtype=torch.float64) / components
     means = radius * torch.stack([angles.cos(), angles.sin()], 1)
     return GaussianMixture([1 / components] * components, means, std**2)

@@ -15,7 +15,8 @@ import psutil
 import pytest
 from nbformat.v4 import new_code_cell
 
-from book.tools import chapters, references, running
+from book.tools import chapters, contents, references, running
+from book.tools.sphinx import figure_lists
 
 REPOSITORY = chapters.ROOT
 CHAPTERS = chapters.chapters()
@@ -398,3 +399,18 @@ def test_last_time_and_costly_chapters_are_reported(small_book, monkeypatch, cap
     seen = capfd.readouterr().out
     assert re.search(r"^\[1/2\] one … \d+ s \(last time \d+ s, about \d+ s left\)$", seen, re.M)
     assert re.search(r"^more than 0 processor seconds: one \(\d+\), two \(\d+\)$", seen, re.M)
+
+
+def test_template_of_a_chapter_runs_and_has_what_a_chapter_needs(small_book, monkeypatch):
+    path = small_book / "book/one.md"
+    template = REPOSITORY / "book/tools/chapter_template.md"
+    path.write_text(template.read_text("utf-8"))
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    shutil.rmtree(small_book / "scorerep")
+    (small_book / "scorerep").symlink_to(REPOSITORY / "scorerep")
+    assert chapters.run_all(["one"])
+    (cell,) = references.checked_cells(path)
+    lines = references.outputs(path)[references.cell_key(cell)]
+    assert len(lines) == 4 and lines[0].startswith("τ = 0.1: squared error 0.0")
+    assert contents.question(path).endswith("sentences?")
+    assert list(figure_lists.figures()) == ["fig-template"]

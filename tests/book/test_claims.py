@@ -196,7 +196,7 @@ def test_diversity_falls_by_half_of_what_codes_could_take_away(tmp_path, values,
         for seed in range(3)
         for code in range(4)
     ]
-    pd.DataFrame(rows).to_csv(tmp_path / "diversity_codes.csv", index=False)
+    pd.DataFrame(rows).to_csv(tmp_path / "diversity_seeds_codes.csv", index=False)
     assert verdict(tmp_path, "diversity").verdict == expected
 
 
@@ -228,9 +228,9 @@ def test_own_code_is_judged_against_both_kinds_of_partner(tmp_path):
     row = {"model": "fig3", "t": 0.75, "share": 0.97, "high": 0.98}
     for same, expected in ((0.96, HELD), (0.9, PART)):
         rows = [row | {"partners": "other", "low": 0.96}, row | {"partners": "same", "low": same}]
-        pd.DataFrame(rows).to_csv(tmp_path / "pairs.csv", index=False)
+        pd.DataFrame(rows).to_csv(tmp_path / "pairs_partners.csv", index=False)
         assert verdict(tmp_path, "denoised correctly").verdict == expected
-    pd.DataFrame([row | {"low": 0.99}]).to_csv(tmp_path / "pairs.csv", index=False)
+    pd.DataFrame([row | {"low": 0.99}]).to_csv(tmp_path / "pairs_partners.csv", index=False)
     assert verdict(tmp_path, "denoised correctly").verdict == UNDECIDED
 
 

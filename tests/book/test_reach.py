@@ -133,8 +133,12 @@ def test_header_says_which_files_are_read(root):
         read(root, source, weights=["fig3", "fig9"])
 
 
-def test_only_the_direct_versions_of_the_requirements_count():
-    assert reach.pins("# torch\ntorch==2  # why\n\nnumpy==1\n") == ["numpy==1", "torch==2"]
+def test_only_the_direct_versions_of_the_requirements_count(root):
+    lock = "# made\nnumpy==1 \\\n    --hash=sha256:12 \\\n    --hash=sha256:34\n    # via x\n"
+    (root / "requirements.txt").write_text(lock + "Torch==2  # why\n\npluggy==3 ; a != 'b'\n")
+    assert reach.direct_pins(root) == ["Torch==2", "numpy==1", "pluggy==3 ; a != 'b'"]
+    (root / "requirements.in").write_text("# library\ntorch\nNumPy<3\n")
+    assert reach.direct_pins(root) == ["Torch==2", "numpy==1"]
 
 
 @pytest.mark.parametrize("path", chapters.chapters(), ids=lambda path: path.stem)

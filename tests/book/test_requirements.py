@@ -6,7 +6,7 @@ import pytest
 
 from book.tools import chapters, reach
 
-PIN = re.compile(r"[A-Za-z0-9][\w.-]*(\[[\w,-]+\])?==[\w.!+-]+( *;.+)?")
+PIN = re.compile(r"[A-Za-z0-9][\w.-]*(\[[\w,-]+\])?==[\w.!+-]+( *;.+)?")  # and for whom
 
 
 def unpinned(text: str) -> list[str]:

@@ -31,7 +31,7 @@ from scorerep.training import Optimisation
 TINY = Experiment(
     name="tiny",
     model=ModelConfig(image_shape=(1, 8, 8), channels=(8,), blocks=1, dropout=0.0),
-    optimisation=Optimisation(iterations=40, batch_size=16, warmup=2, learning_rate=1e-3),
+    optimisation=Optimisation(iterations=16, batch_size=16, warmup=2, learning_rate=1e-3),
 )
 PLAN = Plan(
     runs=(
@@ -40,7 +40,7 @@ PLAN = Plan(
         Run("study", "Is a study a run?", 0.001, study=("counted", "--word", "said")),
     ),
     table=Path("results/runs.csv"), checkpoints=Path("checkpoints"),
-    stages=(10, 20), most=200, save_every=0.0,
+    stages=(4, 8), most=200, save_every=0.0,
 )
 """
 STUDY = """
@@ -54,7 +54,8 @@ if __name__ == "__main__":
 KILLER = """
 import os, random, signal, sys, time
 import torch
-from scorerep.runs import queue, sweep  # before the forks, which then cost nothing
+import torch._dynamo, torch.distributed.tensor  # before the forks, which then cost little
+from scorerep.runs import queue, sweep
 
 def run(folder):
     pid = os.fork()
@@ -94,7 +95,7 @@ def place(tmp_path):
 
 def python(folder: Path, *arguments: str, status: int = 0) -> str:
     done = subprocess.run(
-        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=200,
+        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == status, done.stdout + done.stderr
@@ -117,18 +118,20 @@ def test_run_writes_rows_of_every_stage_and_its_weights(folders):
     unbroken = folders[0]
     table = pd.read_csv(unbroken / "results" / "runs.csv")
     trained = table[table.code == "trained"]
-    assert trained.iterations.tolist() == [10, 20, 40]
+    assert trained.iterations.tolist() == [4, 8, 16]
     assert table.code.value_counts().to_dict() == {"trained": 3, "untrained": 1, "PCA": 1}
-    assert trained.epochs.tolist() == pytest.approx([n * 16 / 1442 for n in (10, 20, 40)], rel=1e-4)
-    for column in ("silhouette", "knn", "probe", "code_std", "code_std_largest", "matching"):
+    assert trained.epochs.tolist() == pytest.approx([n * 16 / 1442 for n in (4, 8, 16)], rel=1e-4)
+    for column in ("silhouette", "knn", "probe", "code_std", "code_std_max", "matching"):
         assert trained[column].notna().all(), column
-    assert (trained.code_std <= trained.code_std_largest).all()
+    assert (trained.code_std <= trained.code_std_max).all()
     assert (trained.core_seconds > 0).all() and (table.images == 200).all()
     shipped = unbroken / "checkpoints" / "tiny"
-    assert checkpoint.read_card(shipped)["iterations_done"] == 40
+    assert checkpoint.read_card(shipped)["iterations_done"] == 16
     half, whole = weights(shipped / "model.safetensors"), unbroken / "state" / "tiny-s0"
     for name, tensor in weights(whole / "model.safetensors").items():
-        assert half[name].dtype == torch.float16 and torch.equal(half[name], tensor.half()), name
+        assert torch.equal(half[name], tensor.to(half[name].dtype)), name
+        # Frequencies of the noise level's features need single precision.
+        assert half[name].dtype == torch.float16 or name.endswith("frequencies"), name
 
 
 def test_killed_at_twenty_random_moments_it_ends_as_if_it_had_not_been(folders):
@@ -183,13 +186,16 @@ def test_list_says_how_every_run_stands(tmp_path):
     (tmp_path / "study" / "done").touch()
     assert queue.next_run(plan, tmp_path).name == "held"
     (tmp_path / "held").mkdir()
-    with queue.signs_of_life(tmp_path / "held"):
+    with queue.signs_of_life(tmp_path / "held") as used:
         assert queue.next_run(plan, tmp_path).name == "broken"
         with pytest.raises(ImportError):
             queue.execute(plan, plan.named("broken"), tmp_path)
         assert queue.next_run(plan, tmp_path, leave={"broken"}) is None
         assert queue.next_run(plan, tmp_path, only="h*") is None
         text = queue.show(queue.status(plan, tmp_path))
+        before = used()
+        sum(i * i for i in range(300_000))
+        assert before < used() < before + 60
     assert [line.split()[2] for line in text.splitlines()[1:5]] == [
         "done", "running,", "failed", "waiting"
     ]  # fmt: skip
@@ -246,7 +252,7 @@ def test_plan_of_the_book_is_whole():
             assert (ROOT / f"{run.study[0].replace('.', '/')}.py").exists(), run.name
     # A run is told from another by what its rows say.
     keys = [
-        (e.name, e.seed, e.single_t, e.optimisation.total_iterations)
+        (e.name, e.seed, e.single_t, e.optimisation.frozen_iterations, e.optimisation.iterations)
         for e in (run.experiment for run in plan.runs)
         if e
     ]

@@ -8,7 +8,7 @@ import torch
 from scorerep.objective import Objective, denoising_score_matching
 from scorerep.sde import VESDE
 from scorerep.times import DensityTime, SingleTime, UniformSigma, UniformTime
-from scorerep.worlds.linear_gaussian import LinearCode, LinearGaussian, train_linear_code
+from scorerep.worlds import LinearCode, LinearGaussian, train_linear_code
 from scorerep.worlds.mixture import GaussianMixture
 
 SDE = VESDE()

@@ -89,7 +89,7 @@ def changed(app, env, added, changed, removed):
     now = {path.stem: _state(path) for path in chapters.chapters()}
     before = getattr(env, "scorerep_outputs", {})
     env.scorerep_outputs = now
-    names = {name for name, state in now.items() if before.get(name) != state}
+    names = {name for name, state in now.items() if before.get(name, "") != state}
     if names:
         names |= {path.stem for path in chapters.pages() if FIGURES.search(path.read_text("utf-8"))}
     return [docname for docname in env.found_docs if docname.rpartition("/")[2] in names]

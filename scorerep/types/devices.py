@@ -45,8 +45,13 @@ def single_at_least(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
+def readable(value: Tensor) -> bool:
+    """Whether a ``value`` may be checked: it is on the CPU, and no graph is being compiled."""
+    return value.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
 def normal(shape: Sequence[int], like: Tensor, generator: Generator | None = None) -> Tensor:
-    """Standard normal numbers on the device and in the dtype of ``like``."""
+    """Standard normal numbers of a ``shape``, on the device and in the dtype of ``like``."""
     where = like.device if generator is None else generator.device
     return torch.randn(*shape, generator=generator, device=where, dtype=like.dtype).to(like.device)
 
