@@ -85,6 +85,8 @@ def takes_arrays(function) -> bool:
     )
     if any(p.name in ("model", "x_0", "x_t", "x", "z", "images") for p in parameters):
         return True
+    if "array_like" in text.lower():
+        return True
     return any(word in text.replace("[", " ").replace("'", " ").split() for word in ARRAYS) or any(
         f"{word}[" in text or f".{word}" in text for word in ("Float", "Int", "UInt8", "Tensor")
     )
@@ -198,11 +200,6 @@ def of_pairs(k: Kit) -> effects.Pairs:
     return effects.Pairs(k.images, k.noise, k.y, 1 - k.y)
 
 
-def spectrum(k: Kit) -> information.Spectrum:
-    t = np.linspace(0.2, 0.9, 5)
-    return information.Spectrum(t, 1 - (t - 0.5) ** 2, 0 * t + 0.1)
-
-
 def drawn(method, *arguments, **options):
     """A figure's axes are no array: that it is drawn is all."""
     _, ax = plt.subplots()
@@ -247,8 +244,6 @@ CASES = {
         encoding.encode_in_batches(model, k.images) for model in (k.model, k.learner, k.pca)
     ],
     "codes.encoding.pca_codes": lambda k: encoding.pca_codes(k.data, k.images, 2),
-    "codes.information.Spectrum.per_log_snr": lambda k: spectrum(k).per_log_snr(SDE).value,
-    "codes.information.Spectrum.per_octave": lambda k: spectrum(k).per_octave(SDE).value,
     "codes.information.trapezoid_weights": lambda k: information.trapezoid_weights(
         [0.1, 0.3, 0.9][: k.n]
     ),
@@ -256,9 +251,9 @@ CASES = {
         information.label_spectrum(law, SDE, [0.3, 0.6], 8, k.generator).value
         for law in (k.mixture, k.empirical)
     ],
-    "codes.information.code_spectrum": lambda k: information.code_spectrum(
-        k.model, k.empirical, SDE, [0.5, 0.7], 4, k.generator
-    ).value,
+    "codes.information.code_spectrum": lambda k: (
+        information.code_spectrum(k.model, k.empirical, SDE, [0.5, 0.7], 4, k.generator).value
+    ),
     "codes.information.bins_of": lambda k: information.bins_of(k.many[:, 0].cpu().double(), 3),
     "codes.information.entropy": lambda k: information.entropy(k.y),
     "codes.learners.MirrorDecoder.forward": lambda k: k.placed(
@@ -333,6 +328,7 @@ CASES = {
         guidance.guided_score(k.plain, k.classifier, k.y)(k.images, 0.6),
         guidance.guided_score(k.score, LawClassifier(k.mixture, SDE), 1)(k.points, 0.6),
     ],
+    "guidance.guides.load_pair": None,  # files
     # likelihood
     "likelihood.log_likelihood": lambda k: [
         likelihood.log_likelihood(k.score, SDE, k.points, n, k.generator, tolerance=1e-2)
@@ -340,7 +336,8 @@ CASES = {
     ],
     # model
     "model.ScoreModel.score": lambda k: [
-        k.model.score(k.images, 0.5, k.z), k.labelled.score(k.images, k.t, k.y)
+        k.model.score(k.images, 0.5, k.z),
+        k.labelled.score(k.images, k.t, k.y),
     ],  # fmt: skip
     "model.ScoreModel.forward": lambda k: k.model(k.images, 0.5, k.z),
     "model.ScoreModel.denoise": lambda k: k.model.denoise(k.images, k.t, k.z),
@@ -353,20 +350,14 @@ CASES = {
     ),
     "objective.root_weight": lambda k: objective.root_weight(SDE, k.t, "sigma2"),
     "objective.l1_norm": lambda k: objective.l1_norm(of_some(k.z)),
-    "objective.kl_to_standard_normal": lambda k: objective.kl_to_standard_normal(
-        of_some(k.z), k.z
-    ),
+    "objective.kl_to_standard_normal": lambda k: objective.kl_to_standard_normal(of_some(k.z), k.z),
     "objective.Objective.draw": lambda k: UNIFORM.draw(k.images, 2, k.generator),
-    "objective.Objective.__call__": lambda k: UNIFORM(
-        k.model, of_some(k.images), k.draws(UNIFORM)
-    ),
+    "objective.Objective.__call__": lambda k: UNIFORM(k.model, of_some(k.images), k.draws(UNIFORM)),
     # plots
     "plots.scatter_codes": lambda k: drawn(plots.scatter_codes, k.z, k.y, classes=["a", "b"]),
     "plots.image_grid": lambda k: drawn(plots.image_grid, k.images, 1, k.n),
     "plots.plot_curve": lambda k: drawn(plots.plot_curve, k.t, k.levels),
-    "plots.vector_field": lambda k: drawn(
-        lambda *a, ax: plots.vector_field(ax, *a), k.points, k.z
-    ),
+    "plots.vector_field": lambda k: drawn(lambda *a, ax: plots.vector_field(ax, *a), k.points, k.z),
     "plots.density_heat": lambda k: drawn(
         lambda *a, ax: plots.density_heat(ax, *a), k.mixture.log_prob, (-1, 1, -1, 1), 5
     ),
@@ -390,26 +381,36 @@ CASES = {
     "sampling.fields.denoised": lambda k: sampling.denoised(k.score, SDE, k.points, 0.5),
     "sampling.fields.unscaled": lambda k: sampling.unscaled(k.score, VP)(k.points, 0.5),
     **{
-        f"sampling.samplers.{name}": lambda k, name=name: [
-            getattr(sampling, name)(k.score, sde, k.points, 0.6, 3, k.generator) for sde in (SDE, VP)
-        ]
-        + [
-            getattr(sampling, name)(
-                sampling.condition(k.model, k.z), k.model.sde, k.images, 0.6, 3, k.generator
-            )
-        ]
+        f"sampling.samplers.{name}": lambda k, name=name: (
+            [
+                getattr(sampling, name)(k.score, sde, k.points, 0.6, 3, k.generator)
+                for sde in (SDE, VP)
+            ]
+            + [
+                getattr(sampling, name)(
+                    sampling.condition(k.model, k.z), k.model.sde, k.images, 0.6, 3, k.generator
+                )
+            ]
+        )
         for name in (
-            "euler_maruyama", "heun", "predictor_corrector", "probability_flow", "stochastic_heun"
+            "euler_maruyama",
+            "heun",
+            "predictor_corrector",
+            "probability_flow",
+            "stochastic_heun",
         )
     },  # fmt: skip
+    "sampling.walk.sampler": None,  # a decorator: what it makes is tried
     "sampling.walk.on_device": lambda k: sampling.walk.on_device(torch.ones(2), k.points).float(),
     # sde
     **{
         f"sde.{where}.{name}": level(getattr(sde, name.split(".")[1]))
         for sde, where, kind in ((SDE, "linear", "LinearSDE"), (VP, "vp", "VPSDE"))
-        for name in (f"{kind}.{method}" for method in (
-            "tau", "g2", "time_of_level", "alpha", "drift_rate", "level", "log_snr"
-        ))
+        for name in (
+            f"{kind}.{method}"
+            for method in ("tau", "g2", "time_of_level", "alpha", "drift_rate", "level", "log_snr")
+        )
+        if name.split(".")[1] in vars(sdes.LinearSDE if kind == "LinearSDE" else VPSDE)
     },
     **{
         f"sde.ve.VESDE.{name}": level(getattr(SDE, name))
@@ -438,10 +439,9 @@ CASES = {
     "times.UniformSigma.density": lambda k: time_laws.UniformSigma(SDE).density(k.t),
     "times.SingleTime.density": lambda k: refused(time_laws.SingleTime(0.5).density, k.t),
     "times.DensityTime.density": lambda k: density(k).density(k.t),
-    "times.DensityTime.from_function": lambda k: DensityTime.from_function(
-        lambda t: t, 4
-    ).values,
+    "times.DensityTime.from_function": lambda k: DensityTime.from_function(lambda t: t, 4).values,
     # types
+    "types.checks.some": lambda k: contract.checks.some("x", k.images),
     "types.checks.floating": lambda k: contract.checks.floating("x", k.images, k.shape),
     "types.checks.one_or_each": lambda k: contract.checks.one_or_each(
         "value", k.t, k.images, k.dtype
@@ -450,9 +450,7 @@ CASES = {
     "types.devices.normal": lambda k: contract.devices.normal((2, 3), k.images, k.generator),
     "types.devices.place_of": lambda k: contract.devices.place_of(k.model, k.images) and None,
     # worlds
-    "worlds.law.Estimate.of": lambda k: (
-        scorerep.worlds.Estimate.of(k.many[:, 0]) if k.n else None
-    ),
+    "worlds.law.Estimate.of": lambda k: scorerep.worlds.Estimate.of(k.many[:, 0]) if k.n else None,
     "worlds.law.ExactLaw.class_moments": None,  # abstract: its kinds are tried
     **{
         f"worlds.law.ExactLaw.{name}": lambda k, name=name, labels=labels: [
@@ -461,8 +459,12 @@ CASES = {
             for more in ([0.7], [k.levels], [0.7, k.y], [k.levels, 1])[: labels or 2]
         ]
         for name, labels in (
-            ("log_prob", 4), ("score", 4), ("posterior_mean", 4), ("posterior_variance", 4),
-            ("class_posterior", 0), ("class_means", 0),
+            ("log_prob", 4),
+            ("score", 4),
+            ("posterior_mean", 4),
+            ("posterior_variance", 4),
+            ("class_posterior", 0),
+            ("class_means", 0),
         )
     },
     "worlds.law.ExactLaw.guidance_score": lambda k: [
@@ -516,6 +518,7 @@ OWN = {
     "guidance.classifier.CrossEntropy.__call__": "losses",
     "objective": "losses and t: single precision at least",
     "quality.judge.DigitClassifier.forward": "the network's",
+    "quality.judge.train_classifier": "the network's",
     "sampling.walk.on_device": "the times, exact",
     "sde.linear.LinearSDE.prior_log_prob": "as given",
     "sde.ve": "levels: single precision at least",
