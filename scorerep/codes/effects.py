@@ -200,7 +200,8 @@ def code_grid(low: float, high: float, n: int) -> Codes:
 
 
 def _prior(model, n: int, like: Tensor, generator: Generator | None) -> Images:
-    noise = normal((n, *model.config.image_shape), like, generator)
+    # Drawn in single precision whatever the model's is: a seed is one noise.
+    noise = normal((n, *model.config.image_shape), like.float(), generator).to(like)
     return float(model.sde.tau(1.0)) * noise
 
 

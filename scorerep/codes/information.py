@@ -128,7 +128,7 @@ def label_spectrum(
         here = draws * len(times) * (PILOT + (1 - PILOT) * share_of_rest)
         wanted = here * share / share.sum() - count
         left = max(here - count.sum(), 0)
-        for level in np.flatnonzero(wanted >= 2):
+        for level in np.flatnonzero(wanted >= 2) if left else ():
             add(level, int(np.ceil(wanted[level] * min(1, left / wanted[wanted >= 2].sum()))) + 1)
     return Spectrum(np.asarray(times, dtype=float), total / count, spread() / np.sqrt(count))
 

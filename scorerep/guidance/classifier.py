@@ -140,7 +140,7 @@ class CrossEntropy(Objective):
     ) -> Losses:
         if y is None:
             raise ValueError("y must be given: a classifier needs labels")
-        k = self.draws_per_image
+        k, x_0 = self.draws_per_image, checks.some("x_0", x_0)
         x_t = model.sde.perturb(x_0.repeat_interleave(k, 0), draws.t, draws.noise)
         y = checks.labels("y", y, x_0).repeat_interleave(k)
         log_p = model(x_t, draws.t).gather(1, y[:, None])[:, 0]
