@@ -18,7 +18,7 @@ TIMEOUT = 10.0  # seconds without an answer, for each connection
 
 
 def first_that_answers(mirrors: Sequence[str], fetch: Callable[[str], None]):
-    """``fetch`` from the first mirror that has it; ``URLError`` with what each of them did."""
+    """``fetch`` from the first of the ``mirrors`` that has it; ``URLError`` with what each did."""
     failed = []
     for mirror in mirrors:
         try:
@@ -34,7 +34,7 @@ def download(
 ):
     """``fetch`` into a folder of its own, then move ``files`` to ``folder``, each whole or not.
 
-    A failed download becomes one sentence that keeps its reason.
+    A failed download of the data set ``name`` becomes one sentence that keeps its reason.
     """
     part = "; a part comes with the book: 'cifar10-part'" if name == "cifar10" else ""
     before, place = socket.getdefaulttimeout(), root / f".fetch-{name}"

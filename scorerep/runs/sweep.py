@@ -185,6 +185,8 @@ def sweep_together(
 ):
     """``sweep`` by so many processes, each with its share of the cores; waits for all of them.
 
+    Levels ``times`` and ``seeds`` are those of ``sweep``.
+
     ``WorkerError`` if one fails: the others save and stop, and the same call goes on.
     """
     from torch.multiprocessing import ProcessExitedException, ProcessRaisedException, spawn
