@@ -94,6 +94,11 @@ ready: lint notebooks book test test-site ## all that has to hold before a pull 
 runs: $(READY) ## the runs still to come, the next one first; stopped, it goes on (WORKERS=1)
 	$(BIN)/python -m scorerep queue work --workers $(or $(WORKERS),1)
 
+.PHONY: gpu
+gpu: ## a loaned GPU, MINUTES=9 all in all, used whole; OUT=folder comes back (STATE=folder goes on)
+	PYTHONPATH=$(CURDIR) $(or $(wildcard $(BIN)/python),$(PYTHON)) -m book.tools.gpu loan \
+		--out $(OUT) --minutes $(or $(MINUTES),9) $(if $(STATE),--state $(STATE)) $(OPTIONS)
+
 runs-status: $(READY) ## the list of runs: what each decides, its hours, how far it is
 	@$(BIN)/python -m scorerep queue status
 

@@ -242,3 +242,29 @@ PLAN = Plan(
         *codes_of_time(),
     )
 )
+
+
+def at_paper(budget: str = "paper") -> Iterator[Run]:
+    """The paper's own budgets, for a GPU: Figures 3 and 2, the sweep of Figure 4, CIFAR-10."""
+    levels = [("fig4-mnist", t) for t in (0.7, 0.4, 1.0, 0.6, 0.8, 0.2, 0.9, 0.65, 0.5, 0.75, 0.3)]
+    for figure, t in [("fig3", None), ("fig2ab", None), *levels, ("fig2cd", None), ("fig6", None)]:
+        experiment = at_budget(figure, budget)
+        fast = {"precision": "bf16", "compile": True} if budget == "paper" else {}
+        level = {} if t is None else {"single_t": t}
+        name = f"{figure}-{budget}"
+        yield Run(
+            name if t is None else f"{name}-t{t:g}",
+            f"Figure {figure[3:]} at the paper's own budget: does more training change it?",
+            hours=0.3 if figure != "fig3" else 0.6,  # of a GPU
+            experiment=replace(
+                experiment, name=name, **level,
+                optimisation=replace(experiment.optimisation, **fast),
+            ),
+            samples=1_000 if t is None and experiment.data == "mnist" else 0,
+            ships=name if t is None else "", most_mb=16.0,
+        )  # fmt: skip
+
+
+AT_PAPER = Plan(runs=tuple(at_paper()))
+ON_GPU = replace(AT_PAPER, scored=False)  # that machine trains, this one scores
+TRIAL = replace(ON_GPU, runs=tuple(at_paper("smoke"))[:4])

@@ -27,7 +27,7 @@ class Batches(Protocol):
         """The items with these ``(batch,)`` indices as floats, on the device of the data."""
 
     def to(self, device: torch.device | str) -> "Batches":
-        """The same data on ``device``, as far as they live on one."""
+        """The same data on ``device``; as they are if ``batch`` moves what it takes."""
 
 
 def batch_indices(

@@ -33,7 +33,8 @@ DIGITS = tuple("0123456789")
 CLASSES = {  # of the data sets as they are published
     "digits": DIGITS,
     "mnist": DIGITS,
-    "cifar10": tuple("airplane automobile bird cat deer dog frog horse ship truck".split()),
+    "cifar10": shipped.CIFAR10_CLASSES,
+    "cifar10-part": shipped.CIFAR10_CLASSES,
 }
 DATASETS = (*CLASSES, "cifar10-part")
 MNIST_MD5 = {  # of the unpacked files

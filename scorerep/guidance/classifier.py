@@ -17,11 +17,11 @@ from scorerep.networks.unet import DownsamplingHalf
 from scorerep.objective import Draws, Losses, Objective
 from scorerep.runs.fit import fit_module
 from scorerep.runs.folder import STATE, state_card
-from scorerep.sde import VESDE, at_least_single, expand_as
+from scorerep.sde import VESDE, expand_as
 from scorerep.times import UniformTime
 from scorerep.training import Optimisation
 from scorerep.types import Data, Labels, Level, checks
-from scorerep.types.devices import named_device, place_of
+from scorerep.types.devices import named_device, place_of, single_at_least
 from scorerep.worlds.law import Classes
 
 
@@ -89,7 +89,7 @@ class NoisyClassifier(nn.Module):
         """log p_t(y | x_t) of every class, in nats; t one number or ``(batch,)``."""
         checks.floating("x_t", x_t, self.image_shape, finite=False)
         given, place = x_t, place_of(self, x_t)
-        exact = at_least_single(place.dtype)  # noise levels overflow half precision
+        exact = single_at_least(place.dtype)  # noise levels overflow half precision
         x_t = x_t.to(place.device, exact)
         t = checks.one_or_each("t", t, x_t, exact)
         variance = self.config.sigma_data**2 + self.sde.tau(t) ** 2

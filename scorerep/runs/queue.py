@@ -45,6 +45,7 @@ from scorerep.runs.tables import merge_rows, write_table
 
 HELD = 75  # exit status of a run that another process holds
 STOPPED = 130  # and of one that was told to stop
+GRACE = 60.0  # seconds that a run has to finish its step and save
 BEAT = 5.0  # seconds between two signs of life
 
 
@@ -423,7 +424,10 @@ def work(
         for process in running.values():
             process.terminate()
         for process in running.values():
-            process.wait()
+            try:
+                process.wait(GRACE)
+            except subprocess.TimeoutExpired:  # it goes on from its last saved state
+                process.kill()
     return len(failed)
 
 

@@ -11,7 +11,7 @@ import operator
 import torch
 from torch import Tensor
 
-from scorerep.sde.tensors import readable
+from scorerep.types.devices import readable
 
 
 def whole(name: str, value, least: int, most: int | None = None) -> int:
