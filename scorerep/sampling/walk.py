@@ -18,7 +18,7 @@ Walk = Iterator[tuple[float, Data]]  # t and x_t before each step, and at last 0
 
 
 def sampler(method: Callable[..., Walk]) -> Callable[..., Data]:
-    """What all samplers share, around a generator of its states."""
+    """What all samplers share, around a ``method``, a generator of its states."""
     signature = inspect.signature(method)
 
     @functools.wraps(method)
