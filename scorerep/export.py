@@ -19,13 +19,11 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import onnx
 import torch
 from matplotlib.colors import to_hex
-from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from scorerep.checkpoint import CheckpointError
+from scorerep.checkpoint import CheckpointError, write_whole
 from scorerep.codes.scores import encode_in_batches
 from scorerep.data import DataError, load_data
 from scorerep.data.images import ImageData
@@ -34,6 +32,14 @@ from scorerep.plots import class_palette
 from scorerep.runs.fit import load_experiment
 from scorerep.sde import expand_as
 from scorerep.types import Codes, Data, Times
+
+try:
+    import onnx
+    import onnxscript  # noqa: F401, which torch's exporter asks for at last
+    from onnx import TensorProto, helper, numpy_helper
+except ModuleNotFoundError as error:
+    kind = SystemExit if __name__ == "__main__" else ModuleNotFoundError
+    raise kind(f"{error.name} is not installed: pip install 'scorerep[export]'") from None
 
 OPSET = 18
 
@@ -47,27 +53,19 @@ class Denoiser(nn.Module):
 
     def __init__(self, model: ScoreModel):
         super().__init__()
-        self.config, self.network = model.config, model.network
+        self.model = model
 
     def forward(self, x: Data, tau: Times, z: Codes | None = None) -> Data:
         # σ² = τ² + σ²(0): the network is told σ, the kernel's deviation is τ.
-        log_sigma = 0.5 * torch.log(tau**2 + self.config.sigma_min**2)
-        tau = expand_as(tau, x)
-        if self.config.parametrisation == "paper":
-            return x + tau * self.network(x, log_sigma, z)
-        s = self.config.sigma_data
-        c_in = 1 / torch.sqrt(s**2 + tau**2)
-        return (s * c_in) ** 2 * x + s * c_in * tau * self.network(c_in * x, log_sigma, z)
+        log_sigma = 0.5 * torch.log(tau**2 + self.model.config.sigma_min**2)
+        return self.model.denoised(x, expand_as(tau, x), log_sigma, z)
 
 
 def to_onnx(model: ScoreModel) -> onnx.ModelProto:
     """The denoiser of a model on the CPU: inputs ``x``, ``tau``, ``z`` (if any), output ``x_0``.
 
-    The encoder is left out. The batch may have any size. ``ValueError`` for a model with
-    attention, which torch's exporter does not convert.
+    The encoder is left out. The batch may have any size.
     """
-    if model.config.attention:
-        raise ValueError(f"cannot export a model with attention={model.config.attention}")
     conditions = model.config.latent or model.config.num_classes
     arguments = [torch.zeros(2, *model.config.image_shape), torch.ones(2)]
     arguments += [torch.zeros(2, conditions)] if conditions else []
@@ -172,10 +170,16 @@ def export(
     scatter: int = 4000,
     examples: int = 1,
 ) -> list[Path]:
-    """Write the denoiser and the test images' data of a checkpoint ``folder`` to ``out``."""
+    """Write the denoiser of a checkpoint ``folder`` to ``out``, and data of test images.
+
+    Args:
+        half: weights in float16.
+        scatter: at most this many test images have their codes written.
+        examples: images of each class that are written themselves.
+    """
     model, experiment = ScoreModel.from_pretrained(folder), load_experiment(Path(folder))
     data = load_data(experiment.data, "test", experiment.classes or None)
-    page = page_data(model, data, scatter, examples)
+    page = page_data(model, data, min(scatter, len(data)), examples)
     proto = in_half(to_onnx(model)) if half else to_onnx(model)
     return [
         _write(Path(out) / "denoiser.onnx", proto.SerializeToString()),
@@ -188,10 +192,7 @@ def _rounded(codes: Codes) -> list[list[float]]:
 
 
 def _write(path: Path, content: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(content)
-    part.replace(path)
+    write_whole(path, lambda part: part.write_bytes(content))
     return path
 
 

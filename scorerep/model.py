@@ -13,81 +13,19 @@ can matter at all.
 """
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scorerep import checkpoint
+from scorerep.networks.config import ModelConfig
 from scorerep.networks.encoder import Encoder
 from scorerep.networks.unet import DenseNetwork, UNet
-from scorerep.sde import VESDE, expand_as
-from scorerep.types import Codes, Data, Labels, Level
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """Everything that fixes a model's architecture; stored beside its weights."""
-
-    image_shape: tuple[int, ...] = (1, 28, 28)
-    """(channel, height, width); (dimension,) for toy data and the dense network."""
-    network: Literal["unet", "dense"] = "unet"
-    """Score network of images; the dense one sees them flattened (toy data always do)."""
-    channels: tuple[int, ...] = (32, 64)
-    """Channels at each resolution; hidden widths of the dense network."""
-    blocks: int = 2
-    """Residual blocks per resolution."""
-    attention: tuple[int, ...] = ()
-    """Resolutions that get self-attention, e.g. 16."""
-    dropout: float = 0.1
-    """Dropout in the score network's blocks."""
-    features: Literal["positional", "fourier"] = "positional"
-    """How the noise level enters."""
-    latent: int = 2
-    """Dimension of the learned code; 0 for no code."""
-    probabilistic: bool = False
-    """Whether the code is a Gaussian q(z | x_0) rather than a point."""
-    encoder_channels: tuple[int, ...] = ()
-    """Channels of the encoder; the score network's if empty (not for a dense one of images)."""
-    num_classes: int = 0
-    """Condition on this many class labels instead of a code (Eq. 7)."""
-    parametrisation: Literal["edm", "paper"] = "edm"
-    """Preconditioned after EDM, or the network's output over τ."""
-    sigma_data: float = 0.5
-    """Standard deviation of the data assumed by EDM's preconditioning."""
-    sigma_min: float = 0.01
-    """σ(0), in pixel units."""
-    sigma_max: float = 50.0
-    """σ(1), in pixel units."""
-
-    def __post_init__(self):
-        if len(self.image_shape) not in (1, 3) or min(self.image_shape) < 1:
-            raise ValueError(
-                "image_shape must be (channel, height, width) or (dimension,), "
-                f"got {self.image_shape}"
-            )
-        if not self.channels or min(self.channels) < 4 or self.channels[0] % 2:
-            raise ValueError(
-                f"channels must be at least 4 each, the first one even, got {self.channels}"
-            )
-        if self.num_classes and self.latent:
-            raise ValueError("give either num_classes or latent, not both: set latent=0 for labels")
-        if self.num_classes == 1 or min(self.num_classes, self.latent) < 0:
-            raise ValueError("num_classes must be 0 or at least 2, latent 0 or more")
-        if self.dense and self.latent and len(self.image_shape) == 3 and not self.encoder_channels:
-            raise ValueError("encoder_channels must be given with network='dense' for images")
-        if self.parametrisation not in ("edm", "paper"):
-            raise ValueError(
-                f"parametrisation must be 'edm' or 'paper', got {self.parametrisation!r}"
-            )
-
-    @property
-    def dense(self) -> bool:
-        """Whether the score network is the dense one."""
-        return self.network == "dense" or len(self.image_shape) == 1
+from scorerep.sde import VESDE, as_level, expand_as
+from scorerep.types import Codes, Data, Labels, Level, Times
+from scorerep.types.devices import readable, single_at_least
 
 
 class ScoreModel(nn.Module):
@@ -127,36 +65,44 @@ class ScoreModel(nn.Module):
                 config.probabilistic,
             )
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights: the networks compute in it."""
+        return next(self.parameters()).dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Of the weights."""
+        return next(self.parameters()).device
+
     # The three methods
 
-    def score(self, x_t: Data, t: Level, z: Codes | Labels | None = None) -> Data:
-        """Estimate of ∇ log p_t(x_t | z).
+    def score(self, x_t: Data, t: Level, z: Codes | Labels | int | None = None) -> Data:
+        """Estimate of ∇ log p_t(x_t | z), in the dtype of x_t.
+
+        The noise level and what scales the networks have single precision at least. Values of t
+        and of labels on an accelerator are not checked, which would stop its queue.
 
         Raises:
             ValueError: t = 0, where the kernel vanishes; shapes that are not the model's; a z that
                 is missing, or given to an unconditional model; a checkpoint of the encoder alone.
         """
-        if self.network is None:
-            raise ValueError("this checkpoint holds the encoder alone: it has codes and no score")
-        self._check_shape(x_t, "x_t")
-        t = torch.as_tensor(t, dtype=x_t.dtype, device=x_t.device).expand(len(x_t))
-        if bool((t <= 0).any()):
-            raise ValueError("t must be positive: the score is not defined by the kernel at t = 0")
-        tau, log_sigma = expand_as(self.sde.tau(t), x_t), self.sde.sigma(t).log()
-        z = self._condition(z, x_t)
-        if self.config.parametrisation == "paper":
-            return self.network(x_t, log_sigma, z).to(x_t) / tau
-        # EDM's D = c_skip x_t + c_out F(c_in x_t), rewritten for s = (D − x_t)/τ²
-        # so that nothing cancels at small τ.
-        s = self.config.sigma_data
-        c_in = 1 / torch.sqrt(s**2 + tau**2)
-        output = self.network(c_in * x_t, log_sigma, z).to(x_t)
-        return c_in * (s * output / tau - c_in * x_t)
+        x, tau, log_sigma, z = self._inputs(x_t, t, z)
+        c_in, _, c_out, shrink = self._preconditioning(tau)
+        output = self._output(c_in * x, log_sigma, z)
+        # Divided by τ twice and not by τ², and nothing cancels at small τ.
+        return ((c_out / tau * output - shrink * x) / tau).to(x_t.dtype)
 
-    def denoise(self, x_t: Data, t: Level, z: Codes | Labels | None = None) -> Data:
+    forward = score
+
+    def denoise(self, x_t: Data, t: Level, z: Codes | Labels | int | None = None) -> Data:
         """Estimate of E[x_0 | x_t, z] = x_t + τ² ∇ log p_t(x_t | z) (Tweedie's formula)."""
-        tau = torch.as_tensor(self.sde.tau(t), device=x_t.device).to(x_t.dtype)
-        return x_t + expand_as(tau, x_t) ** 2 * self.score(x_t, t, z)
+        return self.denoised(*self._inputs(x_t, t, z)).to(x_t.dtype)
+
+    def denoised(self, x: Data, tau: Tensor, log_sigma: Times, z: Codes | None = None) -> Data:
+        """D(x, τ, z) without checks: τ broadcasts over x, z are codes or one-hot labels."""
+        c_in, c_skip, c_out, _ = self._preconditioning(tau)
+        return c_skip * x + c_out * self._output(c_in * x, log_sigma, z)
 
     def encode(self, x_0: Data, noise: Codes | None = None) -> Codes:
         """z = E_φ(x_0); of a probabilistic code its mean, or a draw made with ``noise``."""
@@ -170,7 +116,7 @@ class ScoreModel(nn.Module):
         if self.encoder is None:
             raise ValueError("this model has no encoder: its config has latent=0")
         self._check_shape(x_0, "x_0")
-        mean, log_variance = self.encoder(x_0)
+        mean, log_variance = self.encoder(x_0.to(self.dtype))
         return mean.to(x_0), None if log_variance is None else log_variance.to(x_0)
 
     # Weights and config in a folder, after the Hugging Face hub's convention
@@ -179,13 +125,21 @@ class ScoreModel(nn.Module):
         """Write ``model.safetensors`` and ``card.json``; ``card`` adds entries to the latter.
 
         With encoder_only=True in the card the score network, often the larger part, is left out
-        (``ValueError`` without an encoder).
+        (``ValueError`` without an encoder). Only weights are rounded to ``dtype``: frequencies of
+        the noise level, multiplied by up to 4.6, have to keep theirs.
         """
+        if "model" in card:
+            raise ValueError("the card's entry 'model' is the config: choose another name")
+        if self.network is None:
+            card["encoder_only"] = True
         if card.get("encoder_only") and self.encoder is None:
             raise ValueError("encoder_only=True needs an encoder, and this model has none")
         left_out = "network." if card.get("encoder_only") else ()
+        weights = {name for name, _ in self.named_parameters()}
         tensors = {
-            k: v.to(dtype) for k, v in self.state_dict().items() if not k.startswith(left_out)
+            k: v.to(dtype) if k in weights else v
+            for k, v in self.state_dict().items()
+            if not k.startswith(left_out)
         }
         checkpoint.write_tensors(Path(folder) / "model.safetensors", tensors)
         checkpoint.write_card(Path(folder), {"model": checkpoint.to_json(self.config), **card})
@@ -200,7 +154,39 @@ class ScoreModel(nn.Module):
         checkpoint.load_weights(model, folder / "model.safetensors")
         return model.to(device).eval()
 
-    def _condition(self, z: Tensor | None, x_t: Data) -> Tensor | None:
+    def _preconditioning(self, tau: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """c_in, c_skip and c_out of D = c_skip x + c_out F(c_in x), and (1 − c_skip)/τ."""
+        if self.config.parametrisation == "paper":  # D = x + τ F
+            one = torch.ones_like(tau)
+            return one, one, tau, torch.zeros_like(tau)
+        s = self.config.sigma_data
+        c_in = 1 / torch.sqrt(s**2 + tau**2)
+        return c_in, (s * c_in) ** 2, s * c_in * tau, tau * c_in**2
+
+    def _output(self, x: Data, log_sigma: Times, z: Codes | None) -> Data:
+        # The network in its own precision, what is around it in that of x.
+        z = None if z is None else z.to(self.dtype)
+        return self.network(x.to(self.dtype), log_sigma, z).to(x.dtype)
+
+    def _inputs(self, x_t: Data, t: Level, z) -> tuple[Data, Tensor, Times, Tensor | None]:
+        """x, τ (broadcastable to x), log σ and codes, checked and in single precision at least."""
+        if self.network is None:
+            raise ValueError("this checkpoint holds the encoder alone: it has codes and no score")
+        self._check_shape(x_t, "x_t")
+        exact, given = single_at_least(x_t.dtype), as_level(t)
+        if readable(given) and bool((given <= 0).any()):
+            raise ValueError("t must be positive: the score is not defined by the kernel at t = 0")
+        if given.shape not in ((), (len(x_t),)):
+            raise ValueError(f"t must be one number or ({len(x_t)},), got {tuple(given.shape)}")
+        self.sde.sigma(given)  # a number is checked before it is a tensor on an accelerator
+        if isinstance(t, int | float):  # filled in on the device, where nothing is copied to
+            t = torch.full((len(x_t),), t, dtype=exact, device=x_t.device)
+        else:
+            t = given.to(exact).to(x_t.device).expand(len(x_t))
+        tau, log_sigma = expand_as(self.sde.tau(t), x_t), self.sde.sigma(t).log()
+        return x_t.to(exact), tau, log_sigma, self._condition(z, x_t)
+
+    def _condition(self, z: Codes | Labels | int | None, x_t: Data) -> Codes | None:
         """Check z against the config and turn labels into one-hot codes."""
         wanted = self.config.num_classes or self.config.latent
         if not wanted:
@@ -209,16 +195,19 @@ class ScoreModel(nn.Module):
             return None
         if z is None:
             raise ValueError("this model is conditional: z must be given")
-        if self.config.num_classes and z.ndim == 1:
-            if bool(((z < 0) | (z >= wanted)).any()):
+        z = torch.as_tensor(z)
+        if self.config.num_classes and z.ndim < 2:
+            if z.is_floating_point():
+                raise ValueError(f"labels must be integers, got {z.dtype}")
+            if readable(z) and bool(((z < 0) | (z >= wanted)).any()):
                 raise ValueError(f"labels must lie in 0..{wanted - 1}")
-            z = F.one_hot(z.long(), wanted)
+            z = F.one_hot(z.long().expand(len(x_t)) if z.ndim == 0 else z.long(), wanted)
         if z.shape != (len(x_t), wanted):
             raise ValueError(
                 f"z must have shape ({len(x_t)}, {wanted}) for this model and batch, "
                 f"got {tuple(z.shape)}"
             )
-        return z.to(x_t)
+        return z.to(x_t.device)
 
     def _check_shape(self, x: Data, name: str):
         if tuple(x.shape[1:]) != tuple(self.config.image_shape):

@@ -5,7 +5,8 @@
 One reduction throughout: squared errors are averaged over pixels and the batch,
 regularisers are summed over the code's coordinates and averaged over the batch.
 All randomness is drawn beforehand (``Objective.draw``), for the global batch, so
-that a loss is a function of its arguments and several processes can share a step.
+that a loss is a function of its arguments and several processes can share a step. The losses
+read no value of a tensor on an accelerator and compile as one graph.
 """
 
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from torch import Tensor
 from scorerep.sde import LinearSDE, expand_as, need_ve
 from scorerep.times import SingleTime, TimeDistribution, importance
 from scorerep.types import Codes, Data, Labels, Scalar, Times
+from scorerep.types.devices import normal, single_at_least
 
 
 class Draws(NamedTuple):
@@ -51,13 +53,18 @@ def denoising_score_matching(
 
     ``model`` needs only ``.sde`` and ``.score(x_t, t, z)``. With λ = τ² the loss of the
     zero score is 1 at every noise level; the paper's σ² differs at low noise, by 3 % at t = 0.2.
+    Of data in half precision the loss has single precision.
     """
-    sde = model.sde
-    level = root_weight(sde, t, weighting)
+    _check_weighting(weighting)
+    sde, exact = model.sde, single_at_least(x_0.dtype)
     x_t = sde.perturb(x_0, t, noise)
-    error = model.score(x_t, t, z) - sde.kernel_score(x_t, x_0, t)
-    # λ before squaring: a score is of order 1/τ, and its square overflows half precision.
-    return (expand_as(level.to(error), error) * error).square().flatten(1).mean(1)
+    tau = expand_as(sde.tau(t).to(x_0.device, exact), x_0)
+    # τ ∇ log p_0t(x_t | x_0) = −ε, so that nothing is subtracted that was added before.
+    error = tau * model.score(x_t, t, z).to(exact) + noise.to(exact)
+    if weighting != "tau2":
+        root = expand_as(root_weight(sde, t, weighting).to(x_0.device, exact), x_0)
+        error = root / tau * error
+    return error.square().flatten(1).mean(1)
 
 
 def root_weight(sde: LinearSDE, t: Times, weighting: Literal["tau2", "sigma2"]) -> Times:
@@ -108,27 +115,32 @@ class Objective:
             raise ValueError("regulariser_weight must not be negative, draws_per_image at least 1")
 
     def draw(self, x_0: Data, latent: int, generator: torch.Generator | None = None) -> Draws:
-        """The random part of a step for the batch x_0 and codes of ``latent`` dimensions."""
+        """The random part of a step for the batch x_0 and codes of ``latent`` dimensions.
+
+        Drawn on the generator's device and moved to that of x_0.
+        """
         n = len(x_0) * self.draws_per_image
         if self.proposal is None:
             t = self.times.sample(n, generator)
             weight = torch.ones_like(t)
         else:
             t, weight = importance(self.times, self.proposal, n, generator)
-        options = {"generator": generator, "device": x_0.device, "dtype": x_0.dtype}
-        noise = torch.randn(n, *x_0.shape[1:], **options)
-        return Draws(t, weight, noise, torch.randn(len(x_0), latent, **options))
+        noise = normal((n, *x_0.shape[1:]), x_0, generator)
+        code_noise = normal((len(x_0), latent), x_0, generator)
+        return Draws(t.to(x_0.device), weight.to(x_0.device), noise, code_noise)
 
     def __call__(self, model, x_0: Data, draws: Draws, y: Labels | None = None) -> Losses:
         """Eq. (4), (5), (7) or (8), as the model is unconditional, of labels, or of a code."""
-        z, regulariser, code_std = y, x_0.new_zeros(()), x_0.new_zeros(())
+        nothing = x_0.new_zeros((), dtype=single_at_least(x_0.dtype))
+        z, regulariser, code_std = y, nothing, nothing
         if model.encoder is not None:
             with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen_encoder):
                 mean, log_variance = model.code_distribution(x_0)
             z = mean
             if log_variance is not None:
                 z = mean + torch.exp(0.5 * log_variance) * draws.code_noise
-            code_std = mean.detach().std(0).min() if len(mean) > 1 else code_std
+            if len(mean) > 1:
+                code_std = mean.detach().to(nothing.dtype).std(0).min()
             regulariser = self._regulariser(mean, log_variance)
         k = self.draws_per_image
         error = denoising_score_matching(
@@ -140,12 +152,14 @@ class Objective:
         return Losses(total, matching.detach(), regulariser.detach(), code_std)
 
     def _regulariser(self, mean: Codes, log_variance: Codes | None) -> Scalar:
+        exact = single_at_least(mean.dtype)
+        mean = mean.to(exact)
         if self.regulariser == "l1":
             return l1_norm(mean)
         if self.regulariser == "kl":
             if log_variance is None:
                 raise ValueError("the 'kl' regulariser needs a model with probabilistic=True")
-            return kl_to_standard_normal(mean, log_variance)
+            return kl_to_standard_normal(mean, log_variance.to(exact))
         return mean.new_zeros(())
 
 

@@ -95,7 +95,8 @@ def scatter_codes(
 
     Args:
         codes: ``(images, 2)``; of longer codes choose two coordinates.
-        values: ``(images,)``, integer labels or numbers. NaN is not drawn.
+        values: ``(images,)``, integer labels or, of the kind "continuous", numbers. NaN is not
+            drawn.
         classes: names of the labels for the legend; those of one or two letters are written at the
             medians of the classes too.
         label: title of the legend or of the colour bar.
@@ -217,6 +218,7 @@ def plot_curve(
         y: ``(n,)``, or ``(runs, n)``: then the mean is drawn, and the band is the standard
             deviation over the runs (n − 1 in the denominator) unless ``error`` is given.
         error: ``(n,)``, e.g. standard errors.
+        label: of the curve in a legend.
         line: passed to ``Axes.plot``, e.g. ``color="C1"``, ``linestyle="--"``.
     """
     x, y = _array(x), _array(y)
@@ -245,7 +247,8 @@ def vector_field(
 ) -> Axes:
     """Arrows at ``points``, or the stream lines through them; both ``(n, 2)``.
 
-    Stream lines need the points of a full rectangular grid, in any order. ``options`` go to
+    Stream lines (``kind``) need the points of a full rectangular grid, in any order. All have one
+    ``color``; ``options`` go to
     ``Axes.quiver`` or ``Axes.streamplot``.
     """
     points, vectors = _array(points), _array(vectors)
@@ -286,6 +289,7 @@ def density_heat(
         log_prob: log-density of float64 points ``(n·n, 2)``, in nats; need not be normalised.
         extent: (left, right, bottom, top).
         n: points a side.
+        color: of the highest density.
     """
     left, right, bottom, top = extent
     # Centres of the pixels that imshow will draw over the extent.

@@ -1,7 +1,7 @@
 """How t is drawn: the part of the objective that steers what a code holds.
 
 The paper keeps λ(t) = σ² and varies the distribution of t (Sections 3.1 and 3.2).
-A distribution has ``sample(n, generator)`` and a ``density`` on [0, 1].
+A distribution has ``sample(n, generator)``, on the generator's device, and a ``density`` on [0, 1].
 ``importance`` draws from another density and returns weights that leave the
 objective as it was.
 """
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from scorerep.sde import T_MIN, VESDE, need_ve
 from scorerep.types import Times
+from scorerep.types.devices import readable
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class SingleTime:
         raise ValueError("SingleTime has no density: it cannot be combined with a proposal")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DensityTime:
     """Any density on [t_min, 1], as a step function.
 
@@ -83,20 +84,32 @@ class DensityTime:
     edges: Tensor
     values: Tensor
     cumulative: Tensor = field(init=False, repr=False)
+    _copies: dict = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self):
-        edges, values = self.edges.double(), self.values.double()
+        edges, values = self.edges.cpu().double(), self.values.cpu().double()
         if edges.ndim != 1 or len(edges) != len(values) + 1 or bool((edges.diff() <= 0).any()):
             raise ValueError("edges must increase and be one longer than values")
-        if float(edges[0]) < T_MIN or float(edges[-1]) > 1:
+        # Single precision rounds T_MIN down.
+        if float(edges[0]) < T_MIN * (1 - 1e-6) or float(edges[-1]) > 1 + 1e-6:
             raise ValueError(f"edges must lie in [{T_MIN}, 1]")
+        edges = edges.clamp(T_MIN, 1)
         if not bool(((values >= 0) & values.isfinite()).all()) or float(values.sum()) == 0:
             raise ValueError("values must be finite, non-negative and not all zero")
         mass = values * edges.diff()
+        cumulative = torch.cat([mass.new_zeros(1), mass.cumsum(0)])
         object.__setattr__(self, "edges", edges)
         object.__setattr__(self, "values", values / mass.sum())
-        cumulative = torch.cat([torch.zeros(1).double(), (mass / mass.sum()).cumsum(0)])
-        object.__setattr__(self, "cumulative", cumulative)
+        # Exactly 1 from the last bin with mass on: no draw falls behind it.
+        object.__setattr__(self, "cumulative", cumulative / cumulative[-1])
+
+    def __eq__(self, other) -> bool:
+        if not isinstance(other, DensityTime):
+            return NotImplemented
+        return torch.equal(self.edges, other.edges) and torch.equal(self.values, other.values)
+
+    def __hash__(self) -> int:
+        return hash((tuple(self.edges.tolist()), tuple(self.values.tolist())))
 
     @classmethod
     def from_function(cls, function: Callable[[Times], Times], bins: int = 512) -> "DensityTime":
@@ -106,17 +119,26 @@ class DensityTime:
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Times:
         u = _uniform(n, generator)
-        edges, values, cumulative = (a.to(u) for a in (self.edges, self.values, self.cumulative))
+        edges, values, cumulative = self._like(u)
         # right=True skips empty bins, whose cumulative mass does not grow.
         index = (torch.searchsorted(cumulative, u, right=True) - 1).clamp(0, len(values) - 1)
-        t = edges[index] + (u - cumulative[index]) / values[index]
-        return t.clamp(edges[index], edges[index + 1])
+        low, high = edges[index], edges[index + 1]
+        # Bins are half open, for ``density`` too: the next one may be empty.
+        t = low + (u - cumulative[index]) / values[index]
+        return torch.minimum(t.clamp(min=low), torch.nextafter(high, low))
 
     def density(self, t: Times) -> Times:
-        edges, values = self.edges.to(t), self.values.to(t)
+        edges, values, _ = self._like(t)
         index = (torch.searchsorted(edges, t, right=True) - 1).clamp(0, len(values) - 1)
         inside = (t >= edges[0]) & (t <= edges[-1])
         return torch.where(inside, values[index], 0.0)
+
+    def _like(self, t: Times) -> tuple[Tensor, Tensor, Tensor]:
+        # Copied to a device once, not at every step.
+        place = (t.device, t.dtype)
+        if place not in self._copies:
+            self._copies[place] = tuple(a.to(t) for a in (self.edges, self.values, self.cumulative))
+        return self._copies[place]
 
 
 TimeDistribution = UniformTime | UniformSigma | SingleTime | DensityTime
@@ -137,12 +159,12 @@ def importance(
 ) -> tuple[Times, Times]:
     """Draw t from ``proposal``; weights target/proposal keep E_target[·] unchanged.
 
-    ``ValueError`` if a weight is not finite; the caller answers for the proposal
-    covering the target.
+    ``ValueError`` if a weight on the CPU is not finite (on an accelerator it is not read, and the
+    loss tells); the caller answers for the proposal covering the target.
     """
     t = proposal.sample(n, generator)
     weight = target.density(t) / proposal.density(t)
-    if not math.isfinite(float(weight.sum())):
+    if readable(weight) and not math.isfinite(float(weight.sum())):
         raise ValueError("the proposal has no mass where it drew: weights are not finite")
     return t, weight
 

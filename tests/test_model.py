@@ -113,6 +113,25 @@ def test_labels_and_their_one_hot_codes_are_the_same_condition():
     assert model.encoder is None
 
 
+def test_a_label_as_a_number_stands_for_the_whole_batch():
+    model = new(replace(SMALL, latent=0, num_classes=4))
+    x, _ = batch(replace(SMALL, latent=0))
+    expected = model.score(x, 0.4, torch.tensor([2, 2, 2]))
+    for label in (2, torch.tensor(2)):
+        torch.testing.assert_close(model.score(x, 0.4, label), expected)
+
+
+def test_calling_the_model_is_its_score():
+    model, (x, z) = new(SMALL), batch(SMALL)
+    seen = []
+    model.register_forward_hook(lambda module, arguments, output: seen.append(output.shape))
+    assert torch.equal(model(x, 0.4, z), model.score(x, 0.4, z))
+    assert seen == [(3, 1, 8, 8)]
+    program = torch.export.export(model, (x, torch.tensor([0.2, 0.4, 0.9]), z))
+    t = torch.tensor([0.1, 0.5, 1.0])
+    torch.testing.assert_close(program.module()(x, t, z), model(x, t, z))
+
+
 # Codes
 
 
@@ -192,6 +211,28 @@ def test_codes_of_another_shape_are_errors(z):
         ScoreModel(SMALL).score(X, 0.5, z)
 
 
+@pytest.mark.parametrize("t", [torch.full((2,), 0.5), torch.full((3, 1), 0.5), [0.5] * 4])
+def test_times_of_another_shape_are_errors(t):
+    shape = tuple(torch.as_tensor(t).shape)
+    for method in ("score", "denoise"):
+        with pytest.raises(ValueError, match=re.escape(f"one number or (3,), got {shape}")):
+            getattr(ScoreModel(SMALL), method)(X, t, Z)
+
+
+@pytest.mark.parametrize("y", [torch.tensor([0.0, 1.9, 1.0]), 1.9])
+def test_labels_that_are_no_integers_are_errors(y):
+    model = ScoreModel(replace(SMALL, latent=0, num_classes=4))
+    with pytest.raises(ValueError, match="labels must be integers, got torch.float32"):
+        model.score(X, 0.5, y)
+
+
+@pytest.mark.parametrize("y", [4, -1, torch.tensor(4)])
+def test_a_label_for_all_out_of_range_is_an_error(y):
+    model = ScoreModel(replace(SMALL, latent=0, num_classes=4))
+    with pytest.raises(ValueError, match=r"labels must lie in 0\.\.3"):
+        model.score(X, 0.5, y)
+
+
 @pytest.mark.parametrize("y", [[0, 1, 4], [-1, 0, 0]])
 def test_labels_out_of_range_are_errors(y):
     model = ScoreModel(replace(SMALL, latent=0, num_classes=4))
@@ -214,6 +255,13 @@ def test_labels_out_of_range_are_errors(y):
         ({"parametrisation": "ddim"}, "parametrisation must be 'edm' or 'paper', got 'ddim'"),
         ({"features": "wavelet"}, "kind must be 'positional' or 'fourier', got 'wavelet'"),
         ({"sigma_min": 60.0}, "0 < sigma_min < sigma_max"),
+        ({"network": "resnet"}, "network must be 'unet' or 'dense', got 'resnet'"),
+        ({"blocks": 0}, "blocks must be at least 1"),
+        ({"dropout": 1.0}, "dropout in [0, 1)"),
+        ({"sigma_data": 0.0}, "sigma_data positive"),
+        ({"attention": (16,)}, "resolutions of the network, (8, 4), got [16]"),
+        ({"attention": (8, 2)}, "resolutions of the network, (8, 4), got [2]"),
+        ({"image_shape": (2,), "attention": (2,)}, "resolutions of the network, (), got [2]"),
     ],
 )
 def test_impossible_architectures_are_errors(changes, message):
@@ -251,11 +299,26 @@ def test_a_model_without_an_encoder_is_not_saved_as_one(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_an_encoder_alone_stays_one_when_saved_again(tmp_path):
+    model, (x, _) = new(SMALL), batch(SMALL)
+    model.save_pretrained(tmp_path / "a", encoder_only=True)
+    ScoreModel.from_pretrained(tmp_path / "a").save_pretrained(tmp_path / "b")
+    loaded = ScoreModel.from_pretrained(tmp_path / "b")
+    assert loaded.network is None and torch.equal(loaded.encode(x), model.encode(x))
+
+
+def test_a_card_does_not_overwrite_the_config(tmp_path):
+    with pytest.raises(ValueError, match="entry 'model' is the config"):
+        new(SMALL).save_pretrained(tmp_path, model="x")
+    assert not list(tmp_path.iterdir())
+
+
 def test_half_precision_weights_come_back_within_rounding(tmp_path):
     model = new(SMALL)
     model.save_pretrained(tmp_path, dtype=torch.float16)
     stored = load_file(tmp_path / "model.safetensors")
-    assert {v.dtype for v in stored.values()} == {torch.float16}
+    weights = {name for name, _ in model.named_parameters()}
+    assert {v.dtype for k, v in stored.items() if k in weights} == {torch.float16}
     loaded = ScoreModel.from_pretrained(tmp_path)
     for (name, a), b in zip(model.state_dict().items(), loaded.state_dict().values(), strict=True):
         assert b.dtype == torch.float32

@@ -2,17 +2,22 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from scorerep.checkpoint import CheckpointError
-from scorerep.data import load_data
+from scorerep.data import ImageData, load_data
 from scorerep.quality import (
+    DigitClassifier,
     accuracy,
+    class_accuracy,
     features,
     frechet_distance,
     frechet_interval,
     gaussian_fit,
+    kernel_distance,
+    kernel_interval,
     load_classifier,
     save_classifier,
     sure_share,
@@ -80,7 +85,61 @@ def test_training_learns_and_saving_keeps_it(tmp_path):
 
 
 def test_wrong_data_and_missing_weights_are_errors(tmp_path):
-    with pytest.raises(ValueError, match="must be 28×28 grey images"):
-        train_classifier(load_data("digits"))
-    with pytest.raises(CheckpointError, match="no weights at"):
+    with pytest.raises(ValueError, match=r"batch_size must lie in 2\.\.20, got 128"):
+        train_classifier(load_data("digits", limit=20))
+    with pytest.raises(ValueError, match="image_shape must be"):
+        DigitClassifier((3, 2, 32))
+    with pytest.raises(CheckpointError, match="no checkpoint at"):
         load_classifier(tmp_path)
+    with pytest.raises(ValueError, match="device must be a name"):
+        load_classifier(WEIGHTS, "gpu")
+    with pytest.raises(ValueError, match=r"images must be floats of shape \(batch, 1, 28, 28\)"):
+        features(load_classifier(WEIGHTS), torch.zeros(2, 3, 32, 32))
+    with pytest.raises(ValueError, match="fake must be .* features"):
+        frechet_distance(draws(10), draws(10, d=4))
+    with pytest.raises(ValueError, match="y must have one label for each"):
+        class_accuracy(load_classifier(WEIGHTS), torch.zeros(0, 1, 28, 28), torch.zeros(0).long())
+
+
+def test_classifier_of_colour_images_is_trained_saved_and_loaded(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(240) % 3
+    images = torch.randint(0, 60, (240, 3, 12, 20), generator=generator, dtype=torch.uint8)
+    images[torch.arange(240), labels] += 120  # the class is the brightest channel
+    data = ImageData(images, labels, ("red", "green", "blue"), "colours", "train")
+    model = train_classifier(data, iterations=40, batch_size=32)
+    assert accuracy(model, data) > 0.9
+    save_classifier(model, tmp_path)
+    again = load_classifier(tmp_path)
+    assert again.image_shape == (3, 12, 20) and again.num_classes == 3
+    assert accuracy(again, data) == pytest.approx(accuracy(model, data), abs=0.02)
+    found = features(again, data.floats())
+    for dtype in (torch.float64, torch.bfloat16):
+        peer = features(load_classifier(tmp_path).to(dtype), data.floats())
+        assert peer.dtype == torch.float32 and torch.allclose(peer, found, rtol=0.1, atol=0.1)
+
+
+def test_kernel_distance_is_that_of_its_definition_and_unbiased():
+    a, b = draws(40), draws(40, shift=0.5, seed=1)
+    k = lambda x, y: (x @ y.T / 5 + 1) ** 3  # noqa: E731
+    off = 1 - torch.eye(40).double()
+    exact = ((k(a, a) + k(b, b)) * off).sum() / (40 * 39) - 2 * k(a, b).mean()
+    assert kernel_distance(a, b) == pytest.approx(float(exact), rel=1e-9)
+    # Of two samples of one law: 0 on average, where the Fréchet distance of few is far from 0.
+    pairs = [(draws(30, seed=2 * s), draws(30, seed=2 * s + 1)) for s in range(60)]
+    values = np.array([kernel_distance(*pair) for pair in pairs])
+    assert abs(values.mean()) < 3 * values.std() / 60**0.5 and (values < 0).any()
+    assert np.mean([frechet_distance(*pair) for pair in pairs[:10]]) > 0.5
+
+
+def test_kernel_interval_is_as_wide_as_the_distance_varies():
+    state = torch.get_rng_state()
+    found = [
+        kernel_interval(draws(100, seed=2 * s), draws(100, shift=0.5, seed=2 * s + 1), subsets=60)
+        for s in range(30)
+    ]
+    assert torch.equal(torch.get_rng_state(), state)
+    values, low, high = np.array(found).T
+    half = (high - low).mean() / 2
+    assert 0.6 * 1.96 * values.std() < half < 1.6 * 1.96 * values.std()
+    assert found[0] == kernel_interval(draws(100), draws(100, shift=0.5, seed=1), subsets=60)

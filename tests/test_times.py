@@ -7,6 +7,8 @@ import pytest
 import torch
 from scipy import stats
 
+from scorerep import times as times_module
+from scorerep.objective import Objective
 from scorerep.sde import T_MIN, VESDE
 from scorerep.times import (
     DensityTime,
@@ -16,6 +18,7 @@ from scorerep.times import (
     importance,
     log_normal_sigma,
 )
+from tests.fake_accelerator import fake, pretended
 
 SDE = VESDE()
 DISTRIBUTIONS = {
@@ -114,7 +117,61 @@ def test_empty_first_or_last_bin_is_never_drawn(values):
     assert low - 1e-6 <= float(t.min()) and float(t.max()) <= high + 1e-6
 
 
+def test_no_draw_has_density_zero_even_where_rounding_meets_an_empty_bin():
+    # Every draw lands on an edge: u is the mass below it, in single precision.
+    edges = torch.tensor([0.1, 0.30001, 0.5, 0.70003, 0.9, 1.0])
+    times = DensityTime(edges, torch.tensor([1.0, 0.0, 2.0, 0.0, 0.0]))
+    below = torch.nextafter(times.cumulative.float(), torch.tensor(0.0))
+    for u in (*times.cumulative.float().tolist(), *below.tolist()):
+        if not 0 <= u < 1:
+            continue
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(times_module, "_uniform", lambda n, generator, u=u: torch.full((n,), u))
+            t, weight = importance(times, times, 3)
+        assert bool((times.density(t) > 0).all()) and torch.equal(weight, torch.ones(3)), u
+        assert bool((t < edges[1]).all() or ((t >= edges[2]) & (t < edges[3])).all()), u
+
+
+def test_edges_of_single_precision_may_start_at_the_smallest_time():
+    times = DensityTime(torch.linspace(T_MIN, 1, 11), torch.ones(10))
+    assert float(times.edges[0]) == T_MIN and float(times.edges[-1]) == 1
+    assert float(times.density(torch.tensor([0.5]))) == pytest.approx(1, rel=1e-4)
+
+
+def test_densities_are_equal_by_value():
+    a, b = (DensityTime.from_function(lambda t: 1 - 0.5 * t, bins=8) for _ in range(2))
+    c = DensityTime.from_function(lambda t: 1 - 0.4 * t, bins=8)
+    assert a == b and hash(a) == hash(b) and a != c and a != UniformTime()
+    assert a != DensityTime.from_function(lambda t: 1 - 0.5 * t, bins=9)
+    assert Objective(a) == Objective(b) and Objective(a) != Objective(c)
+
+
+def test_tables_of_a_density_are_copied_to_a_device_once():
+    times, t = DISTRIBUTIONS["step function"], torch.tensor([0.15, 0.6])
+    assert times._like(t)[0] is times._like(t + 1)[0]
+    assert times._like(t.double())[0].dtype == torch.float64
+    elsewhere = t.to("meta")
+    assert times.density(elsewhere).device == elsewhere.device
+    assert times._like(elsewhere)[0] is times._like(elsewhere)[0]
+
+
+def test_a_density_may_be_made_of_tensors_on_any_device():
+    with pretended():
+        edges, values = fake(torch.tensor([0.1, 0.5, 0.9])), fake(torch.tensor([1.0, 3.0]))
+        times = DensityTime(edges, values)
+    assert times == DensityTime(torch.tensor([0.1, 0.5, 0.9]), torch.tensor([1.0, 3.0]))
+
+
 # Importance sampling
+
+
+def test_a_proposal_without_mass_where_it_draws_is_an_error():
+    class Nowhere(UniformTime):
+        def density(self, t):
+            return torch.zeros_like(t)
+
+    with pytest.raises(ValueError, match="weights are not finite"):
+        importance(UniformTime(), Nowhere(), 10, generator())
 
 
 def loss(t, variance: float = 0.25):

@@ -5,7 +5,9 @@
 
 writes results/diversity.csv: 32 codes of test images, 16 samples of each, all models from the same
 noises; Heun, 14 steps. With a 95 % bootstrap interval over codes. The first test images are used.
-The spread of each code is in results/diversity_codes.csv: models are compared code by code.
+The spread of each code is in results/diversity_codes.csv: models are compared code by code. Rows
+have the seed of the model's training; ``components`` adds what principal components leave of each
+image, the spread that a code of so many numbers could reach at least.
 
 What a sample shows is decided at high noise, where uniform t pays a score network least. ``finish``
 trains it on there, with the code frozen: uniform σ, drawn from a log-normal about 2 and weighted,
@@ -22,6 +24,7 @@ import tyro
 
 from scorerep.checkpoint import read_card, read_tensors
 from scorerep.codes.effects import diversity, samples_of_codes, spreads
+from scorerep.codes.learners import PrincipalComponents
 from scorerep.codes.scores import encode_in_batches
 from scorerep.data import load_data
 from scorerep.data.images import ImageData
@@ -32,7 +35,8 @@ from scorerep.runs.tables import merge_rows
 from scorerep.times import UniformSigma, log_normal_sigma
 from scorerep.training import Optimisation, make_accelerator, training_loop
 
-KEY = ["latent", "model", "finished"]
+SPLITS = ("train", "test")
+KEY = ["latent", "model", "finished", "seed"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,8 @@ class Arguments:
     """Of the further training."""
     learning_rate: float = 5e-4
     """Of the further training."""
+    components: tuple[int, ...] = ()
+    """Numbers of principal components to set beside the models."""
     seed: int = 0
     """Of the noises, and of the further training."""
     folder: Path = Path("runs/diversity")
@@ -99,7 +105,22 @@ def finished(folder: Path, data: ImageData, arguments: Arguments) -> dict[int, P
     return places
 
 
+def left_by_components(count: int, arguments: Arguments, folder: Path) -> list[dict]:
+    """Squared error of each image rebuilt from its principal components, mean over pixels."""
+    experiment = load_experiment(folder)
+    train, test = (load_data(experiment.data, s, experiment.classes or None) for s in SPLITS)
+    images = test.subset(arguments.codes).floats()
+    pca = PrincipalComponents(train.subset(min(10_000, len(train))), count)
+    left = (pca.decode(pca.encode(images)) - images).square().flatten(1).mean(1)
+    about = {"model": f"PCA-{count}", "latent": count, "finished": 0, "seed": experiment.seed}
+    return [about | {"code": i, "spread": float(v)} for i, v in enumerate(left)]
+
+
 def main(arguments: Arguments):
+    each_code = arguments.out.with_name(f"{arguments.out.stem}_codes.csv")
+    for count in arguments.components:
+        rows = left_by_components(count, arguments, arguments.folders[0])
+        merge_rows(pd.DataFrame(rows), each_code, [*KEY, "code"])
     for folder in arguments.folders:
         experiment = load_experiment(folder)
         classes = experiment.classes or None
@@ -110,6 +131,7 @@ def main(arguments: Arguments):
         for length, place in folders.items():
             about = {
                 "model": experiment.name, "latent": experiment.model.latent, "finished": length,
+                "seed": experiment.seed,
             }  # fmt: skip
             images = sampled(ScoreModel.from_pretrained(place), test, arguments)
             row = about | dict(
@@ -124,8 +146,7 @@ def main(arguments: Arguments):
             )
             merge_rows(pd.DataFrame([row]), arguments.out, KEY)
             each = [about | {"code": i, "spread": float(v)} for i, v in enumerate(spreads(images))]
-            codes = arguments.out.with_name(f"{arguments.out.stem}_codes.csv")
-            merge_rows(pd.DataFrame(each), codes, [*KEY, "code"])
+            merge_rows(pd.DataFrame(each), each_code, [*KEY, "code"])
 
 
 if __name__ == "__main__":

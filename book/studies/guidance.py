@@ -92,6 +92,14 @@ class Arguments:
     """Where shipped weights are."""
     folder: Path = Path("book/results")
     """Where the tables go."""
+    table: str = "guidance.csv"
+    """Name of the table of samples."""
+    unconditional: Path | None = None
+    """Weights without a code; checkpoints/fig10 if not given."""
+    conditional: Path | None = None
+    """Weights of Eq. 7; checkpoints/guidance-conditional if not given."""
+    classifier: Path | None = None
+    """Weights of p_t(y | x_t), to write and to read; checkpoints/guidance-classifier else."""
 
 
 def train_conditional(a: Arguments):
@@ -111,7 +119,9 @@ def train_noisy_classifier(a: Arguments):
     model = fit_classifier(CONFIG, data, budget, source, a.seed)
     card = checkpoint.read_card(source)
     card.pop("noisy_classifier")
-    model.save_pretrained(a.checkpoints / "guidance-classifier", torch.float16, **card)
+    model.save_pretrained(
+        a.classifier or a.checkpoints / "guidance-classifier", torch.float16, **card
+    )
 
 
 def measure_cost(a: Arguments):
@@ -160,9 +170,14 @@ def measure_cost(a: Arguments):
 
 
 def sample(a: Arguments):
-    judge, out = load_classifier(a.checkpoints / "mnist-classifier"), a.folder / "guidance.csv"
-    plain, classifier = load_pair(a.checkpoints / "fig10", a.checkpoints / "guidance-classifier")
-    conditional = ScoreModel.from_pretrained(a.checkpoints / "guidance-conditional")
+    judge, out = load_classifier(a.checkpoints / "mnist-classifier"), a.folder / a.table
+    plain, classifier = load_pair(
+        a.unconditional or a.checkpoints / "fig10",
+        a.classifier or a.checkpoints / "guidance-classifier",
+    )
+    conditional = ScoreModel.from_pretrained(
+        a.conditional or a.checkpoints / "guidance-conditional"
+    )
     # In random order: the first and the second half of MNIST's test images have other writers.
     test = load_data("mnist", "test")
     test = test.subset(len(test), torch.Generator().manual_seed(0))
@@ -170,7 +185,11 @@ def sample(a: Arguments):
     law = None
     for route, scale in SETTINGS:
         table = pd.read_csv(out) if out.exists() else pd.DataFrame()
-        if len(table) and ((table.route == route) & (table.scale == scale)).any():
+        seeds = table.get("seed", pd.Series(0, table.index))  # the first table has seed 0 alone
+        if (
+            len(table)
+            and ((table.route == route) & (table.scale == scale) & (seeds == a.seed)).any()
+        ):
             continue
         if route == "empirical law" and law is None:
             train = load_data("mnist", "train").subset(a.images)
@@ -199,7 +218,7 @@ def sample(a: Arguments):
         distance = frechet_interval(real, features(judge, images), seed=a.seed)
         for name, values in (("accuracy", accuracy), ("frechet", distance)):
             row |= dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))
-        row |= {"samples": len(images), "seconds": round(seconds)}
+        row |= {"samples": len(images), "seconds": round(seconds), "seed": a.seed}
         print({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
         write_table(pd.concat([table, pd.DataFrame([row])]), out)
 

@@ -2,14 +2,14 @@
 
     python -m book.studies.pairs book/checkpoints/fig3 --without book/checkpoints/fig10
 
-2,000 pairs of test images of different classes, all distinct; squared errors (mean over pixels)
-of the one-step posterior mean, with standard errors, and the share of pairs in which the own code
-comes closer than the other's, with 95 % Wilson bounds.
+2,000 pairs of test images of different classes (``--partners same``: of the same), all distinct;
+squared errors (mean over pixels) of the one-step posterior mean, with standard errors, and the
+share of pairs in which the own code comes closer than the other's, with 95 % Wilson bounds.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pandas as pd
 import torch
@@ -36,10 +36,12 @@ class Arguments:
     """Noise levels."""
     pairs: int = 2_000
     """Of test images."""
+    partners: tuple[Literal["other", "same"], ...] = ("other",)
+    """Whose code is the wrong one: an image of another class, or of the same."""
     seed: int = 0
     """Of pairs and noise."""
     out: Path = Path("book/results/pairs.csv")
-    """The table; rows of the same model and t are replaced."""
+    """The table; rows of the same model, partners and t are replaced."""
 
 
 def row(name: str, t: float, errors: dict, pairs: int) -> dict:
@@ -57,13 +59,15 @@ def main(arguments: Arguments):
         model, experiment = ScoreModel.from_pretrained(folder), load_experiment(folder)
         test = load_data(experiment.data, "test", experiment.classes or None)
         count = min(arguments.pairs, len(test) // 3)
-        pairs = pairs_of_classes(test, count, torch.Generator().manual_seed(arguments.seed))
-        for t in arguments.times:
-            generator = torch.Generator().manual_seed(arguments.seed + 1)
-            errors = one_step_errors(model, pairs, t, generator, without)
-            new = row(experiment.name, t, errors, count)
-            print({k: round(v, 4) if isinstance(v, float) else v for k, v in new.items()})
-            merge_rows(pd.DataFrame([new]), arguments.out, ["model", "t"])
+        for partners in arguments.partners:
+            generator = torch.Generator().manual_seed(arguments.seed)
+            pairs = pairs_of_classes(test, count, generator, same=partners == "same")
+            for t in arguments.times:
+                generator = torch.Generator().manual_seed(arguments.seed + 1)
+                errors = one_step_errors(model, pairs, t, generator, without)
+                new = row(experiment.name, t, errors, count) | {"partners": partners}
+                print({k: round(v, 4) if isinstance(v, float) else v for k, v in new.items()})
+                merge_rows(pd.DataFrame([new]), arguments.out, ["model", "partners", "t"])
 
 
 if __name__ == "__main__":

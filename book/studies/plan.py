@@ -19,13 +19,15 @@ from scorerep.training import Optimisation
 SEEDS = (0, 1, 2)
 MNIST_LEVELS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9, 1.0)
 CIFAR_LEVELS = (0.2, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9, 1.0)
-CIFAR_CHANNELS = (16, 32, 32, 32)
 MARKS = {"kl": "KL", "l1": "L1"}
 
 
 def schedule(iterations: int, **changes) -> Optimisation:
     """How every run below is trained; warm-up of the code's regulariser where there is a code."""
-    common = {"batch_size": 32, "learning_rate": 1e-3, "warmup": 300, "precision": "bf16"}
+    common = {
+        "batch_size": 32, "learning_rate": 1e-3, "warmup": 50, "precision": "bf16",
+        "optimizer": "muon", "decay": 0.4,  # results/recipe_quality.csv
+    }  # fmt: skip
     return Optimisation(iterations, **(common | changes))
 
 
@@ -34,6 +36,25 @@ def unet(figure: str, name: str, seed: int, optimisation: Optimisation, **change
     cifar = PAPER[figure].data == "cifar10"
     budget = replace(BOOK["fig2cd" if cifar else "fig2ab"], optimisation=optimisation)
     return replace(budget.of(PAPER[figure]), name=name, seed=seed, **changes)
+
+
+def cheap() -> Iterator[Run]:
+    """(a) Next to no training."""
+    yield Run(
+        "pairs-partners", "Figure 10: does the own code win against partners of the same class?",
+        hours=0.3, study=(
+            "book.studies.pairs", "book/checkpoints/fig3", "book/checkpoints/fig9",
+            "--partners", "other", "same", "--out", "book/results/pairs_partners.csv",
+        ),
+    )  # fmt: skip
+    for seed in SEEDS:
+        yield Run(
+            f"burden-s{seed}", "Section 1.2 on MNIST: do λ and σ_max come out the same by seed?",
+            hours=0.45, study=(
+                "book.studies.burden", "lambda", "sigma_max", "--seeds", str(seed),
+                "--out", "book/results/burden_seeds.csv",
+            ),
+        )  # fmt: skip
 
 
 def frozen() -> Iterator[Run]:
@@ -68,7 +89,7 @@ def noise_or_network() -> Iterator[Run]:
             experiment = unet(figure, f"{figure}-unet", seed, optimisation, **high)
             yield Run(
                 f"{figure}-unet-s{seed}",
-                f"Does the noise, not the network, move the class in: U-Net, {code}, uniform {times}?",
+                f"Does the noise move the class in, not the network? U-Net, {code}, {times}",
                 hours=0.65, experiment=experiment, samples=0 if high else 1_000,
             )  # fmt: skip
 
@@ -104,12 +125,146 @@ def three_classes() -> Iterator[Run]:
         )  # fmt: skip
 
 
+def sizes_of_codes() -> Iterator[Run]:
+    """(g) Figure 11 at length; then the spread of samples of one code, seed by seed."""
+    figures = ("fig2ab", "fig11-4", "fig11-8", "fig11-16")
+    for seed in SEEDS:
+        names = [f"{figure}-long-s{seed}" for figure in figures]
+        for figure, name in zip(figures, names, strict=True):
+            optimisation = schedule(10_000, batch_size=64)
+            experiment = unet(figure, figure, seed, optimisation)
+            yield Run(
+                name, f"Figure 11: what do {experiment.model.latent} numbers hold in the end?",
+                hours=1.05, experiment=experiment, samples=1_000,
+            )  # fmt: skip
+        yield Run(
+            f"diversity-s{seed}", "Figure 11: do samples of one code vary less, the larger it is?",
+            hours=0.2, needs=tuple(names), study=(
+                "book.studies.diversity", *(f"{{runs}}/{name}" for name in names),
+                "--components", "2", "16", "--out", "book/results/diversity_seeds.csv",
+            ),
+        )  # fmt: skip
+
+
+def ten_classes() -> Iterator[Run]:
+    """(h) Both encoders of one seed first."""
+    for seed in SEEDS:
+        for figure in ("fig8", "fig9"):
+            experiment = unet(figure, figure, seed, schedule(10_000))
+            code = MARKS[experiment.regulariser]
+            yield Run(
+                f"{figure}-s{seed}", f"CIFAR-10, ten classes, {code}: is brightness what it holds?",
+                hours=0.9, experiment=experiment,
+            )  # fmt: skip
+
+
+def other_learners() -> Iterator[Run]:
+    """(i) Ten minutes for each of 24 trainings a seed."""
+    for seed in SEEDS:
+        yield Run(
+            f"learners-s{seed}", "At ten minutes each, does a score model's code beat other codes?",
+            hours=4.1, study=(
+                "book.studies.representations", "--seeds", str(seed), "--latents", "2", "16",
+                "--seconds", "600", "--folder", "{runs}/representations",
+                "--out", "book/results/representations_long.csv",
+            ),
+        )  # fmt: skip
+
+
+def guidance() -> Iterator[Run]:
+    """(j) Eq. (7) and the classifier of Section 2.1 at the cost of each other, seed by seed."""
+    plain = schedule(10_000, batch_size=64)
+    # As many steps more as the noisy classifier costs: book/studies/guidance.py, SHARE.
+    labelled = replace(plain, iterations=10_340)
+    for seed in SEEDS:
+        unconditional = unet("fig10", "fig10", seed, plain)
+        model = replace(unconditional.model, num_classes=10)
+        conditional = replace(unconditional, name="eq7", model=model, optimisation=labelled)
+        yield Run(
+            f"fig10-s{seed}", "MNIST without a code: how good are samples after long training?",
+            hours=0.95, experiment=unconditional, samples=1_000,
+        )  # fmt: skip
+        yield Run(
+            f"eq7-s{seed}", "MNIST with labels (Eq. 7): how good are samples after long training?",
+            hours=1.0, experiment=conditional, samples=1_000,
+        )  # fmt: skip
+        common = ("--seed", str(seed), "--classifier", f"{{runs}}/noisy-classifier-s{seed}/weights")
+        yield Run(
+            f"noisy-classifier-s{seed}", "The classifier p_t(y | x_t) that guidance needs.",
+            hours=0.1, study=(
+                "book.studies.guidance", "classifier", *common,
+                "--runs", f"{{runs}}/noisy-classifier-s{seed}",
+            ),
+        )  # fmt: skip
+        yield Run(
+            f"guidance-s{seed}", "Does guidance reach the classes that Eq. (7) reaches?",
+            hours=0.6, needs=(f"fig10-s{seed}", f"eq7-s{seed}", f"noisy-classifier-s{seed}"),
+            study=(
+                "book.studies.guidance", "samples", *common, "--table", "guidance_seeds.csv",
+                "--unconditional", f"{{runs}}/fig10-s{seed}",
+                "--conditional", f"{{runs}}/eq7-s{seed}",
+            ),
+        )  # fmt: skip
+
+
+def codes_of_time() -> Iterator[Run]:
+    """(k) With the U-Net, two processor hours each."""
+    for seed in SEEDS:
+        name = f"time-codes-s{seed}"
+        yield Run(
+            name, "A code for every t, with a U-Net: the training.", hours=2.0, study=(
+                "book.studies.time_codes", "train", "--network", "unet", "--seconds", "7200",
+                "--seed", str(seed), "--folder", f"{{runs}}/{name}",
+                "--out", f"{{runs}}/{name}/weights",
+            ),
+        )  # fmt: skip
+        yield Run(
+            f"{name}-probe", "Does a code of t hold the stroke at low noise, the class at high?",
+            hours=0.1, needs=(name,), study=(
+                "book.studies.time_codes", "probe", "--folder", f"{{runs}}/{name}/weights",
+                "--out", "book/results/time_codes_unet.csv",
+            ),
+        )  # fmt: skip
+
+
 PLAN = Plan(
     runs=(
+        *cheap(),
         *frozen(),
         *noise_or_network(),
         *levels("fig4-mnist", MNIST_LEVELS, 0.3, "Figure 4, MNIST"),
         *three_classes(),
         *levels("fig4-cifar", CIFAR_LEVELS, 0.43, "Figure 4, CIFAR-10"),
+        *sizes_of_codes(),
+        *ten_classes(),
+        *other_learners(),
+        *guidance(),
+        *codes_of_time(),
     )
 )
+
+
+def at_paper(budget: str = "paper") -> Iterator[Run]:
+    """The paper's own budgets, for a GPU: Figures 3 and 2, the sweep of Figure 4, CIFAR-10."""
+    levels = [("fig4-mnist", t) for t in (0.7, 0.4, 1.0, 0.6, 0.8, 0.2, 0.9, 0.65, 0.5, 0.75, 0.3)]
+    for figure, t in [("fig3", None), ("fig2ab", None), *levels, ("fig2cd", None), ("fig6", None)]:
+        experiment = at_budget(figure, budget)
+        fast = {"precision": "bf16", "compile": True} if budget == "paper" else {}
+        level = {} if t is None else {"single_t": t}
+        name = f"{figure}-{budget}"
+        yield Run(
+            name if t is None else f"{name}-t{t:g}",
+            f"Figure {figure[3:]} at the paper's own budget: does more training change it?",
+            hours=0.3 if figure != "fig3" else 0.6,  # of a GPU
+            experiment=replace(
+                experiment, name=name, **level,
+                optimisation=replace(experiment.optimisation, **fast),
+            ),
+            samples=1_000 if t is None and experiment.data == "mnist" else 0,
+            ships=name if t is None else "", most_mb=16.0,
+        )  # fmt: skip
+
+
+AT_PAPER = Plan(runs=tuple(at_paper()))
+ON_GPU = replace(AT_PAPER, scored=False)  # that machine trains, this one scores
+TRIAL = replace(ON_GPU, runs=tuple(at_paper("smoke"))[:4])

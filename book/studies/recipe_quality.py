@@ -34,13 +34,14 @@ from statistics import mean, median
 from typing import Literal
 from unittest.mock import patch
 
+import numpy as np
 import pandas as pd
 import torch
 import tyro
 from filelock import FileLock, Timeout
 
 from book.studies.samplers import draw
-from scorerep.checkpoint import read_tensors
+from scorerep.checkpoint import read_card, read_tensors
 from scorerep.codes.scores import encode_in_batches, knn_accuracy
 from scorerep.data import load_data
 from scorerep.data.images import ImageData
@@ -48,9 +49,9 @@ from scorerep.model import ScoreModel
 from scorerep.objective import Draws, Objective, denoising_score_matching
 from scorerep.quality import features, frechet_interval, load_classifier
 from scorerep.runs.experiment import Experiment
-from scorerep.runs.paper import PAPER, Budget
+from scorerep.runs.paper import PAPER, Budget, with_latent
 from scorerep.runs.tables import merge_rows
-from scorerep.times import T_MIN
+from scorerep.times import T_MIN, DensityTime
 from scorerep.training import Optimisation, training_loop
 from scorerep.training.optimisers import MuonAndAdam
 
@@ -85,24 +86,29 @@ class Recipe:
     """A way to train. ``optimisation.iterations`` is set by the seconds of a run."""
 
     optimisation: Optimisation = MUON
+    data: Literal["mnist", "cifar10"] = "mnist"
     latent: int = 0
     """Dimension of the code; 0 for none."""
     channels: tuple[int, ...] = (16, 32)
     objective: type[Objective] = Objective
     draws_per_image: int = 1
-    muon: Literal["all", "hidden", "score network"] = "all"
-    """Which matrices Muon has: all, all but first and last layers, or none of the encoder's."""
+    proposal: bool = False
+    """Draw t in proportion to √loss of "adam" at 400 seconds, and weight."""
+    muon: Literal["score network", "all", "hidden"] = "score network"
+    """Which matrices Muon has: all but the encoder's, all, or all but first and last layers."""
 
     def experiment(self, steps: int, seed: int) -> Experiment:
         optimisation = replace(self.optimisation, iterations=steps)
         budget = Budget(optimisation, channels=self.channels, draws_per_image=self.draws_per_image)
-        return replace(budget.of(PAPER["fig2ab" if self.latent else "fig10"]), seed=seed)
+        name = {"mnist": "fig2ab", "cifar10": "fig8"}[self.data]
+        return replace(budget.of(with_latent(PAPER[name], self.latent)), seed=seed)
 
     @property
     def shape(self) -> str:
         """What decides the cost of a step."""
         o = self.optimisation
         names = [o.optimizer, f"{o.batch_size} images", f"{self.draws_per_image} draws"]
+        names += ["cifar10"] if self.data == "cifar10" else []
         return ", ".join([*names, f"channels {self.channels}", f"latent {self.latent}"])
 
 
@@ -126,20 +132,40 @@ RECIPES: dict[str, Recipe] = {
     "muon, averaging 0.99": muon(ema=0.99),
     "muon, hidden layers": replace(muon(), muon="hidden"),
     "muon, stratified t": replace(muon(), objective=StratifiedObjective),
+    "muon, t by loss": replace(muon(), proposal=True),
     "muon, pairs": replace(muon(batch_size=16), objective=PairedObjective, draws_per_image=2),
     "muon, 8/16 channels": replace(muon(), channels=(8, 16)),
     "adam, code": Recipe(ADAM, latent=2),
-    "muon, code": replace(muon(), latent=2),
-    "muon, code, encoder by Adam": replace(muon(), latent=2, muon="score network"),
+    "muon, code": replace(muon(), latent=2, muon="all"),
+    "muon, code, encoder by Adam": replace(muon(), latent=2),
+    "muon, code, regulariser over 300 steps": replace(
+        muon(regulariser_warmup=300), latent=2, muon="all"
+    ),
+    "muon, code, encoder by Adam, regulariser over 300 steps": replace(
+        muon(regulariser_warmup=300), latent=2
+    ),
+    "adam, CIFAR": Recipe(ADAM, "cifar10", 2, (16, 32, 32, 32)),
+    "muon, CIFAR": Recipe(MUON, "cifar10", 2, (16, 32, 32, 32)),
 }
-"""Where a name is silent: Muon's rate 0.02 for all matrices, Adam's 1e-3, 32 images a step, warm-up
-of 50 steps, linear decay over the last 40 %, averaging 0.999, no code."""
+"""Where a name is silent: Muon's rate 0.02 for the score network's matrices, Adam's 1e-3, 32 images
+a step, warm-up of 50 steps, linear decay over the last 40 %, averaging 0.999, no code. "muon, code"
+and "muon, code, regulariser …" have Muon for the encoder's matrices too."""
 
 PLAN: list[tuple[str, int, int]] = [
     *[("adam", 400, 0), ("muon", 400, 0), ("muon", 133, 0), ("muon", 200, 0)],
-    *[(name, 133, 0) for name in RECIPES if name not in ("adam", "muon") and "code" not in name],
-    *[(name, 133, 0) for name in RECIPES if "code" in name],
-    *[("adam", 400, 1), ("adam", 400, 2)],
+    *[("muon, rate 0.03", 133, 0), ("muon, stratified t", 133, 0), ("muon, code", 133, 0)],
+    *[("muon", 133, 1), ("muon, code, regulariser over 300 steps", 133, 0)],
+    *[("muon, code, encoder by Adam", 133, 0), ("adam, code", 133, 0)],
+    ("muon, code, encoder by Adam, regulariser over 300 steps", 133, 0),
+    *[("muon", 133, 2), ("muon, decay 1", 133, 0), ("muon, t by loss", 133, 0)],
+    *[("muon, batch 16", 133, 0), ("adam", 400, 1), ("adam", 400, 2)],
+    *[("muon, CIFAR", 200, 0), ("adam, CIFAR", 400, 0)],
+    *[("muon", 100, 0), ("muon, rate 0.01", 133, 0), ("muon, hidden layers", 133, 0)],
+    *[("muon, batch 64", 133, 0), ("muon, averaging 0.99", 133, 0), ("muon, pairs", 133, 0)],
+    *[("muon", 400, 1), ("muon", 400, 2), ("adam, decay", 133, 0), ("adam", 133, 0)],
+    *[("adam, rate 3e-3, decay", 133, 0), ("muon, 8/16 channels", 133, 0)],
+    *[("muon, rate of Adam 3e-3", 133, 0), ("muon, no decay", 133, 0)],
+    ("muon, rate 0.03, decay 1", 133, 0),
 ]
 """What the table holds: recipe, seconds, seed; the most telling first."""
 
@@ -156,6 +182,8 @@ class Arguments:
     """Of initial weights, batches and noise, for ``recipes``."""
     most: int = 0
     """Stop after so many runs; 0 for no limit."""
+    frechet: bool = True
+    """Also draw samples, which takes a minute a run; later as well, from the weights."""
     samples: int = 1_000
     """For the Fréchet distance."""
     images: int = 1_000
@@ -173,18 +201,26 @@ def loop_of(recipe: Recipe, steps: int, seed: int, data: ImageData, resume: Path
     experiment = recipe.experiment(steps, seed)
     torch.manual_seed(seed)
     model, plain = ScoreModel(experiment.model), experiment.objective()
+    if recipe.proposal:
+        plain = replace(plain, proposal=DensityTime.from_function(root_loss))
     objective = recipe.objective(**vars(plain))
     changed = nullcontext()
-    if recipe.muon != "all":
+    if recipe.muon != "score network":
         changed = patch("scorerep.training.make_optimizer", optimizer_of(recipe))
     with changed:
         yield from training_loop(model, data, objective, experiment.optimisation, seed, resume)
 
 
+def root_loss(t: torch.Tensor) -> torch.Tensor:
+    """√loss of "adam" at 400 seconds, seed 0, through TIMES; level beyond, at least 0.05."""
+    losses = [0.153, 0.131, 0.104, 0.071, 0.044, 0.029, 0.013, 0.0032, 0.0006]
+    return torch.as_tensor(np.interp(t, TIMES, np.sqrt(losses))).clamp(min=0.05)
+
+
 def optimizer_of(recipe: Recipe) -> Callable:
     """In place of ``make_optimizer``: Muon for a part of the matrices."""
     edges = ("network.down.head.", "network.out.", "network.conditioning.noise.1.")
-    left = {"hidden": edges, "score network": ("encoder.",)}[recipe.muon]
+    left = {"hidden": edges, "all": ()}[recipe.muon]
 
     def make(model: ScoreModel, optimisation: Optimisation) -> MuonAndAdam:
         named = list(model.named_parameters())
@@ -196,23 +232,39 @@ def optimizer_of(recipe: Recipe) -> Callable:
 
 
 def seconds_a_step(recipe: Recipe, data: ImageData, a: Arguments) -> float:
-    """Processor seconds of a step: the median of eight means of five; measured once a shape."""
+    """Processor seconds of a step; measured once for each shape.
+
+    Five steps in turn with five of "adam", whose seconds come from a calm machine: the median
+    of eight ratios to them tells a shape's cost whatever else the machine does then.
+    """
     path = a.out.with_name(f"{a.out.stem}_steps.csv")
-    if path.exists():
-        known = pd.read_csv(path, index_col="shape").seconds
-        if recipe.shape in known.index:
-            return float(known[recipe.shape])
-    loop, means = loop_of(recipe, 1_000, 0, data), []
-    for chunk in range(9):
-        started = time.process_time()
-        for _ in range(5):
-            next(loop)
-        if chunk:  # the first one prepares kernels
-            means.append((time.process_time() - started) / 5)
-    table = pd.DataFrame([{"shape": recipe.shape, "seconds": median(means)}])
+    known = pd.read_csv(path, index_col="shape").seconds if path.exists() else {}
+    if recipe.shape in known:
+        return float(known[recipe.shape])
+    reference = RECIPES["adam"]
+    if recipe.shape == reference.shape:
+        seconds = median(turns([(recipe, data)])[0])
+    else:
+        unit = seconds_a_step(reference, load_data(reference.data), a)
+        ours, theirs = turns([(recipe, data), (reference, load_data(reference.data))])
+        seconds = unit * median(x / y for x, y in zip(ours, theirs, strict=True))
     with FileLock(a.folder / "table.lock"):
-        merge_rows(table, path, ["shape"])
+        merge_rows(pd.DataFrame([{"shape": recipe.shape, "seconds": seconds}]), path, ["shape"])
     return seconds_a_step(recipe, data, a)
+
+
+def turns(recipes: list[tuple[Recipe, ImageData]]) -> list[list[float]]:
+    """Processor seconds of a step of each recipe: eight means of five steps, in turn."""
+    loops = [loop_of(recipe, 1_000, 0, data) for recipe, data in recipes]
+    means: list[list[float]] = [[] for _ in loops]
+    for chunk in range(9):
+        for loop, found in zip(loops, means, strict=True):
+            started = time.process_time()
+            for _ in range(5):
+                next(loop)
+            if chunk:  # the first one prepares kernels
+                found.append((time.process_time() - started) / 5)
+    return means
 
 
 def trained(name: str, seconds: int, seed: int, data: ImageData, a: Arguments):
@@ -221,6 +273,8 @@ def trained(name: str, seconds: int, seed: int, data: ImageData, a: Arguments):
     place.mkdir(parents=True, exist_ok=True)
     steps = round(seconds / seconds_a_step(recipe, data, a))
     path, used = place / "training.safetensors", 0.0
+    if (place / "card.json").exists():  # trained, and not scored in full
+        return ScoreModel.from_pretrained(place), read_card(place)["about"]
     if path.exists():
         used = float(read_tensors(path)[1]["seconds"])
     saved, spreads = used, []
@@ -238,7 +292,7 @@ def trained(name: str, seconds: int, seed: int, data: ImageData, a: Arguments):
     }  # fmt: skip
     if spreads:
         about["code_std"] = mean(spreads)
-    state.averaged.save_pretrained(place)
+    state.averaged.save_pretrained(place, about=about)
     return state.averaged.eval(), about
 
 
@@ -262,12 +316,15 @@ class Judge:
 
     def __init__(self, train: ImageData, a: Arguments):
         # In random order: the first and the second half of MNIST's test images have other writers.
-        test = load_data("mnist", "test")
+        test = load_data(train.name, "test")
         test = test.subset(len(test), torch.Generator().manual_seed(0))
-        self.arguments, self.train, self.test = a, train.subset(10_000), test.subset(a.images)
+        self.arguments, self.data, self.train = a, train, train.subset(10_000)
+        self.test = test.subset(a.images)
         self.conditions = test.subset(a.samples)
-        self.classifier = load_classifier(a.classifier)
-        self.real = features(self.classifier, test.batch(slice(2_000, None)))
+        self.frechet = a.frechet and train.name == "mnist"
+        if self.frechet:
+            self.classifier = load_classifier(a.classifier)
+            self.real = features(self.classifier, test.batch(slice(2_000, None)))
 
     def scores(self, model: ScoreModel) -> dict[str, float]:
         z, row = None, held_out(model, self.test)
@@ -275,29 +332,37 @@ class Judge:
             z = encode_in_batches(model, self.conditions)
             codes = encode_in_batches(model, self.train)
             row["knn"] = knn_accuracy(codes, self.train.labels, z, self.conditions.labels)
+        if not self.frechet:
+            return row
         images, _ = draw(model, z, self.arguments.samples, "heun", 14, seed=0)
         distance = frechet_interval(self.real, features(self.classifier, images))
         return row | dict(zip(("frechet", "frechet_low", "frechet_high"), distance, strict=True))
 
 
-def done(out: Path) -> set[tuple]:
-    if not out.exists():
+def done(a: Arguments) -> set[tuple]:
+    """Keys of the rows that hold all that is asked for."""
+    if not a.out.exists():
         return set()
-    return set(pd.read_csv(out)[KEY].itertuples(index=False, name=None))
+    table = pd.read_csv(a.out)
+    if a.frechet:
+        scored = table.frechet.notna() if "frechet" in table else False
+        table = table[table.recipe.str.endswith("CIFAR") | scored]
+    return set(table[KEY].itertuples(index=False, name=None))
 
 
 def main(a: Arguments):
-    train = load_data("mnist", "train")
     a.folder.mkdir(parents=True, exist_ok=True)
-    judge, runs = Judge(train, a), 0
+    judges, runs = {}, 0
     asked = [(name, n, seed) for seed in a.seeds for n in a.seconds for name in a.recipes]
     for name, seconds, seed in asked or PLAN:
         lock = FileLock(a.folder / f"{name}-{seconds}-{seed}.lock".replace("/", "_"), timeout=0)
         try:
             with lock:
-                if (name, seconds, seed) in done(a.out):
+                if (name, seconds, seed) in done(a):
                     continue
-                model, about = trained(name, seconds, seed, train, a)
+                kind = RECIPES[name].data
+                judge = judges.setdefault(kind, judges.get(kind) or Judge(load_data(kind), a))
+                model, about = trained(name, seconds, seed, judge.data, a)
                 row = about | judge.scores(model)
                 with FileLock(a.folder / "table.lock"):
                     merge_rows(pd.DataFrame([row]), a.out, KEY)

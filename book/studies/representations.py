@@ -119,7 +119,7 @@ def learner(name: str, data: str, latent: int, seed: int) -> Learner:
 
 
 def scores(model: nn.Module, scorer: Scorer) -> pd.Series:
-    """All scores of ``evaluation.score_codes``, those from few labels, and the squared error."""
+    """All scores of ``codes.scores.score_codes``, those from few labels, and the squared error."""
     codes = [encode_in_batches(model, data) for data in (scorer.train, scorer.test)]
     pairs = (codes[0], scorer.train.labels, codes[1], scorer.test.labels)
     found = scorer.codes(*codes)

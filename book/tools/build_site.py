@@ -1,92 +1,193 @@
-"""Build the site from the executed chapters: ``python -m book.tools.build_site``.
+"""Run the chapters that are out of date and build the site into _build/html.
 
-Sphinx finds every chapter's outputs in a notebook cache that is filled here, and never runs
-a cell itself. It starts from nothing each time: a second build on the same folder would not
-repeat the warnings of the first, and would pass.
+    python -m book.tools.build_site               the whole book: make book
+    python -m book.tools.build_site --page NAME   one page for a look, in _build/page: make page
+
+Sphinx starts from nothing each time: a second build on the same folder would not repeat the
+warnings of the first, and would pass. It is not started at all if nothing has changed since it last
+built without a problem. The site it replaces stays until the new one is ready. If a chapter failed,
+the site is built all the same, with a notice on that chapter's page; the exit status says so.
 """
 
+import argparse
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
-from datetime import datetime
+import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from jupyter_cache import get_cache
-from jupyter_cache.base import CacheBundleIn
-from jupyter_cache.cache.db import NbCacheRecord, session_context
 
+from book.tools import chapters, reach
 from book.tools.assets import explorer as explorer_assets
 from book.tools.assets import offline as offline_assets
-from book.tools.chapters import (
-    ROOT,
-    ChapterError,
-    chapters,
-    code_cells,
-    environment,
-    executed,
-    executed_file,
-    pages,
-    read,
-)
+from book.tools.sphinx.repository import remote_address
 
-BUILD = ROOT / "_build"
-CACHE = BUILD / ".jupyter_cache"  # where _config.yml has it looked for, by default
+BUILD = chapters.ROOT / "_build"
 HTML = BUILD / "html"
 FAILED = BUILD / "html-failed"  # what a build with problems leaves, to look at
+DOCTREES = BUILD / ".doctrees"  # of the site in HTML
+PAGE = BUILD / "page"
+STAMP = BUILD / "html-made-of"
+WARNINGS = BUILD / "warnings.txt"  # of a build without all outputs
+INPUTS = ("_config.yml", "_toc.yml", "requirements.txt", "CITATION.cff")
+FOLDERS = ("book", "scorerep")
+NOT_READ = {"__pycache__", "checkpoints", "results"}  # by Sphinx
 
 
-def fill_cache():
-    """Join each chapter's outputs to its present source: prose, tags and captions may be newer."""
-    cache = get_cache(CACHE)
-    for path in chapters():
-        notebook, ran = read(path), executed(path)
-        if ran is None:
-            raise ChapterError(f"{path.name} has not been run as it stands: make chapters")
-        for cell, done in zip(code_cells(notebook), code_cells(ran), strict=True):
-            cell.update(outputs=done.outputs, execution_count=done.execution_count)
-        for name in ("language_info", "widgets"):
-            if name in ran.metadata:
-                notebook.metadata[name] = ran.metadata[name]
-        data = {"execution_seconds": ran.metadata.scorerep.seconds}
-        record = cache.cache_notebook_bundle(
-            CacheBundleIn(notebook, str(path), data=data), check_validity=False
-        )
-        when = datetime.fromtimestamp(executed_file(path).stat().st_mtime)
-        with session_context(cache.db) as session:  # the page of execution times shows it
-            session.query(NbCacheRecord).filter_by(pk=record.pk).update({"created": when})
-            session.commit()
+def made_of() -> str:
+    """Checksum of all that a site is made of."""
+    files = [chapters.ROOT / name for name in INPUTS]
+    for folder in FOLDERS:
+        files += (chapters.ROOT / folder).rglob("*")
+    files += (BUILD / "executed").glob("*.ipynb")
+    files += [explorer_assets.WORK / "gathered", offline_assets.WEB / "gathered"]
+    digest = hashlib.sha256(f"{sys.version} {remote_address(chapters.ROOT)}".encode())
+    for file in sorted(set(files)):
+        parts = file.relative_to(chapters.ROOT).parts
+        if file.is_file() and not NOT_READ & set(parts):
+            digest.update(f"{file} {reach.file_checksum(file)}\n".encode())
+    return digest.hexdigest()
 
 
 def build() -> list[str]:
     """Build, and return what is wrong with it: nothing, one hopes."""
-    for old in (HTML, FAILED, BUILD / ".doctrees", BUILD / "jupyter_execute", CACHE):
-        shutil.rmtree(old, ignore_errors=True)
-    fill_cache()
     explorer_assets.gather()
     offline_assets.gather()
-    command = [Path(sys.executable).with_name("jupyter-book"), "build", ROOT]
-    command += ["-W", "-n", "--keep-going", "-q"]
-    env = environment()  # for book/_ext and the API pages
-    env["PYTHONPATH"] += os.pathsep + str(ROOT / "book")
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=env)  # warnings: stderr
-    problems = []
-    if done.returncode:
-        problems.append(f"jupyter-book ended with status {done.returncode}:\n{done.stdout}")
-    for path in pages():
-        if not (HTML / path.relative_to(ROOT)).with_suffix(".html").exists():
-            problems.append(f"no page was made of {path.name}")
-    for record in get_cache(CACHE).list_project_records():
-        problems.append(f"Sphinx ran {Path(record.uri).name} itself: its outputs were not found")
-    if problems and HTML.exists():
-        HTML.rename(FAILED)
+    missing = [path.name for path in chapters.chapters() if chapters.executed(path) is None]
+    wanted = made_of()
+    if not missing and HTML.is_dir() and STAMP.exists() and STAMP.read_text() == wanted:
+        print("Nothing has changed since the site was built.")
+        return []
+    STAMP.unlink(missing_ok=True)
+    BUILD.mkdir(exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix="site-", dir=BUILD))
+    try:
+        problems = run_sphinx(work, strict=not missing)
+        made = work / "_build" / "html"
+        if problems:
+            _replace(FAILED, made)
+        else:
+            _replace(HTML, made)
+            _replace(DOCTREES, work / "_build" / ".doctrees")
+            shutil.rmtree(FAILED, ignore_errors=True)
+            if not missing:
+                STAMP.write_text(wanted)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    if missing:
+        problems.append(f"without all their outputs, as their pages say: {', '.join(missing)}")
     return problems
 
 
-if __name__ == "__main__":
+def run_sphinx(work: Path, strict: bool) -> list[str]:
+    """Build the site into ``work/_build/html``, and return what is wrong.
+
+    Args:
+        strict: take every warning for a problem. Without all outputs there are warnings of figures
+            that are not there to be referred to; they go to a file.
+    """
+    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(chapters.ROOT)]
+    command += ["--path-output", str(work), "-n", "-q", *(["-W", "--keep-going"] if strict else [])]
+    done = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=None if strict else subprocess.PIPE, text=True,
+        env=chapters.environment(), cwd=chapters.ROOT, start_new_session=True,
+    )  # fmt: skip
     try:
-        if problems := build():
-            sys.exit("The book was not built:\n" + "\n".join(f"- {p}" for p in problems))
-    except ChapterError as error:
-        sys.exit(str(error))
-    print(f"The book is in {HTML.relative_to(ROOT)}: open {(HTML / 'index.html').as_uri()}")
+        said, warned = done.communicate()
+    finally:
+        if done.poll() is None:
+            done.kill()
+            done.wait()
+    problems = []
+    if done.returncode:
+        problems.append(f"jupyter-book ended with status {done.returncode}:\n{said}{warned or ''}")
+        if not (work / "_build" / "html").exists():
+            return problems
+    elif warned:
+        WARNINGS.write_text(warned, "utf-8")
+        print(f"Warnings for want of outputs are in {WARNINGS.relative_to(chapters.ROOT)}.")
+    for path in chapters.pages():
+        file = work / "_build" / "html" / path.relative_to(chapters.ROOT)
+        if not file.with_suffix(".html").exists():
+            problems.append(f"no page was made of {path.name}")
+    for record in get_cache(work / "_build" / ".jupyter_cache").list_project_records():
+        problems.append(f"Sphinx ran {Path(record.uri).name} itself: its outputs were not found")
+    return problems
+
+
+def _replace(target: Path, new: Path):
+    """Put ``new`` in the place of a folder, which is there until that moment."""
+    if not new.exists():
+        return
+    old = new.with_name(f"{new.name}.old")
+    if target.exists():
+        target.rename(old)
+    new.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def build_page(path: Path) -> Path:
+    """Build one page for a look, with the numbers and links of the site; the file it is in.
+
+    The first time Sphinx reads the whole book, unless a site is there to go on from; then only the
+    pages that changed.
+    """
+    from jupyter_book.sphinx import build_sphinx
+
+    out, trees = PAGE / "html", PAGE / ".doctrees"
+    if not trees.exists() and DOCTREES.exists() and HTML.exists():
+        shutil.copytree(HTML, out, dirs_exist_ok=True)
+        shutil.copytree(DOCTREES, trees)
+    os.environ.update(chapters.environment())
+    failed = build_sphinx(
+        chapters.ROOT, out, doctreedir=trees, noconfig=True,
+        path_config=chapters.ROOT / "_config.yml", filenames=[str(path)], quiet=True,
+        confoverrides={
+            "external_toc_path": (chapters.ROOT / "_toc.yml").as_posix(),
+            "latex_individualpages": False,
+            "nitpicky": True,
+        },
+    )  # fmt: skip
+    file = (out / path.relative_to(chapters.ROOT)).with_suffix(".html")
+    if failed or not file.exists():
+        raise chapters.ChapterError(f"{path.name}: no page was made of it")
+    return file
+
+
+def pages_named(names: Iterable[str]) -> list[Path]:
+    """Pages by their names; ``ChapterError`` for a name that is none."""
+    known = {path.stem: path for path in chapters.pages()}
+    for name in names:
+        if name not in known:
+            raise chapters.ChapterError(f"no page is called {name!r}: there are {', '.join(known)}")
+    return [known[name] for name in names]
+
+
+def main() -> bool:
+    parser = argparse.ArgumentParser(
+        prog="python -m book.tools.build_site",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--page", metavar="NAME", help="build this page alone, for a look")
+    page = parser.parse_args().page
+    if page:
+        (path,) = pages_named([page])
+        went_well = path not in chapters.chapters() or chapters.run_all([page])
+        print(f"{page} is in {build_page(path).as_uri()}")
+        return went_well
+    went_well = chapters.run_all()
+    if problems := build():
+        print("The book has problems:\n" + "\n".join(f"- {p}" for p in problems), file=sys.stderr)
+    if HTML.exists():
+        place = HTML.relative_to(chapters.ROOT)
+        print(f"The book is in {place}: open {(HTML / 'index.html').as_uri()}")
+    return went_well and not problems
+
+
+if __name__ == "__main__":
+    chapters.command(main)

@@ -6,8 +6,10 @@ Directives become headed paragraphs, roles become the words and numbers that the
 macros are written out. What is not known loses its markup and keeps its words.
 """
 
+import difflib
 import re
 
+from pybtex.database import Entry
 from pybtex.richtext import Text
 
 from book.tools.chapters import ChapterError
@@ -17,6 +19,7 @@ from book.tools.notebook_labels import EQUATION, Directive, Labels, authors, blo
 ROLE = re.compile(r"\{([\w:.+-]+)\}(`+)([^`]+?)\2", re.DOTALL)
 TARGET = re.compile(r"^\(([\w:.-]+)\)=[ \t]*\n", re.MULTILINE)
 TERM = re.compile(r"^(?![-:\s#])(\S[^\n]*)\n:[ \t]+([^\n]*(?:\n[ \t]+\S[^\n]*)*)", re.MULTILINE)
+LINK = re.compile(r"(?<!!)\[([^\]\[]*)\]\(#?([\w:./-]*?)(?:\.md)?\)")
 PICTURE = re.compile(r"(!\[[^\]]*\])\((?!https?:)([^)\s]+)\)")
 HEADED = ("note", "tip", "hint", "important", "warning", "caution", "attention", "seealso")
 ONLY_ON_THE_SITE = ("raw", "tableofcontents", "toctree", "nb-exec-table", "bibliography", "iframe",
@@ -82,6 +85,7 @@ def _prose(text: str, labels: Labels) -> str:
         lambda m: f"$${m[1].rstrip()}\n\\tag{{{_lookup(labels, m[2]).strip('()')}}}\n$$", text
     )
     text = PICTURE.sub(lambda m: f"{m[1]}({labels.picture(m[2])})", text)
+    text = LINK.sub(lambda m: _link(m[0], m[1], m[2], labels), text)
     text = ROLE.sub(lambda m: _role(m[1], " ".join(m[3].split()), labels), text)
     for macro, tex in labels.macros.items():
         tex = tex if "operatorname" in tex else f"{{{tex}}}"
@@ -115,25 +119,37 @@ def _role(name: str, content: str, labels: Labels) -> str:
     return words or target
 
 
+def _link(whole: str, words: str, target: str, labels: Labels) -> str:
+    """MyST's links to labels, ``[](#fig-x)`` and ``[words](#sec-x)``, and to pages."""
+    if (page := target.rsplit("/", 1)[-1]) in labels.titles and "#" not in whole:
+        return f"[{words or labels.titles[page]}]({labels.link(page)})"
+    if "#" in whole:
+        found = _lookup(labels, target)
+        return f"{words} ({found})" if words and re.search(r"\d", found) else words or found
+    if not words:
+        raise ChapterError(f"a link to nothing that is known: {whole}")
+    return whole
+
+
 def _lookup(labels: Labels, label: str) -> str:
     if label not in labels.words:
-        raise ChapterError(f"no equation, figure or theorem has the label {label}")
+        raise ChapterError(f"no equation, figure, theorem or section has the label {label}")
     return labels.words[label]
 
 
 def _cite(role: str, keys: list[str], labels: Labels) -> str:
-    known = [key.strip() for key in keys]
+    works, year = [_work(labels, key.strip()) for key in keys], "year"
     if role == "cite:t":
-        return ", ".join(
-            f"{authors(labels.works[key])} ({labels.works[key].fields['year']})" for key in known
-        )
-    return (
-        "("
-        + "; ".join(
-            f"{authors(labels.works[key])}, {labels.works[key].fields['year']}" for key in known
-        )
-        + ")"
-    )
+        return ", ".join(f"{authors(work)} ({work.fields[year]})" for work in works)
+    return f"({'; '.join(f'{authors(work)}, {work.fields[year]}' for work in works)})"
+
+
+def _work(labels: Labels, key: str) -> Entry:
+    if key not in labels.works:
+        near = difflib.get_close_matches(key, labels.works, 1)
+        hint = f": is it {near[0]}?" if near else ""
+        raise ChapterError(f"references.bib has no work {key}{hint}")
+    return labels.works[key]
 
 
 def reference_list(text: str, labels: Labels) -> str:
@@ -145,10 +161,8 @@ def reference_list(text: str, labels: Labels) -> str:
         for key in role[3].split(",")
     }
     lines = []
-    for key in sorted(
-        cited, key=lambda key: (authors(labels.works[key]), labels.works[key].fields["year"])
-    ):
-        work = labels.works[key]
+    works = [_work(labels, key) for key in cited]
+    for work in sorted(works, key=lambda work: (authors(work), work.fields["year"])):
         title = str(Text.from_latex(work.fields["title"]))
         line = f"- {authors(work)} ({work.fields['year']}). *{title}*."
         if venue := work.fields.get("journal") or work.fields.get("booktitle"):

@@ -9,7 +9,6 @@ that cell is ``repository.url`` of _config.yml, else the one the notebooks alrea
 git's remote. Never edit a notebook: edit the .md.
 """
 
-import ast
 import hashlib
 import json
 import re
@@ -54,7 +53,7 @@ sys.path.insert(0, str(root))
 from book.tools import kernel
 
 kernel.prepare(root{arguments})"""
-RUN = re.compile(r"fig\d+[a-z]*(-\w+)?|digits")
+FOLDERS = {"weights": ("checkpoints", ""), "tables": ("results", ".csv")}
 BUDGET = (
     'BUDGET = "book"  # "paper": first train this chapter\'s weights as in the paper, for hours'
 )
@@ -65,17 +64,21 @@ def file_of(path: Path) -> Path:
 
 
 def weights_of(path: Path) -> list[str]:
-    """The runs whose weights a chapter's code loads: named after figures, as their folders are."""
-    code = "\n".join(cell.source for cell in chapters.code_cells(chapters.read(path)))
-    strings = {
-        node.value
-        for node in ast.walk(ast.parse(code))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    }
-    parts = {part for text in strings for part in text.split("/")}
-    if "checkpoints" not in parts:
-        return []
-    return sorted(part for part in parts if RUN.fullmatch(part))
+    """The weights that a chapter may train anew: those of its header, unless that says otherwise.
+
+    ``ChapterError`` for a header without ``scorerep``, or with names of nothing.
+    """
+    header = chapters.read(path).metadata.get("scorerep")
+    if not isinstance(header, dict) or (unknown := set(header) - set(FOLDERS) - {"retrain"}):
+        raise ChapterError(
+            f"{path.name}: its header needs a line like scorerep: {{weights: [fig3], tables: []}}"
+            + (f", and {', '.join(sorted(unknown))} means nothing" if header else "")
+        )
+    for key, (folder, suffix) in FOLDERS.items():
+        for name in header.get(key, []):
+            if not (chapters.ROOT / "book" / folder / f"{name}{suffix}").exists():
+                raise ChapterError(f"{path.name}: its header names {name}, not in book/{folder}")
+    return list(header.get("weights", [])) if header.get("retrain", True) else []
 
 
 def configured() -> dict:

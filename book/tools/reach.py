@@ -12,6 +12,7 @@ alone, whose files the cell then chooses, all of that folder count.
 
 import ast
 import hashlib
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -197,9 +198,37 @@ def files_read(root: Path, source: str, header: dict, modules: dict[str, Path]) 
 
 
 def pins(requirements: str) -> list[str]:
-    """The lines of requirements.txt that ask for something, sorted."""
-    lines = (line.partition("#")[0].strip() for line in requirements.splitlines())
-    return sorted(filter(None, lines))
+    """The lines of a requirements file that ask for something, sorted; without hashes."""
+    lines = requirements.replace("\\\n", " ").splitlines()
+    asked = (re.sub(r"(^|\s)(#|--hash).*", "", line).strip() for line in lines)
+    return sorted(filter(None, asked))
+
+
+def direct_pins(root: Path) -> list[str]:
+    """The versions of what is asked for directly: of all packages in requirements.txt, or of those
+    in requirements.in, where requirements.txt is made from that."""
+    found, source = pins((root / "requirements.txt").read_text("utf-8")), root / "requirements.in"
+    if not source.exists():
+        return found
+    direct = {_package(line) for line in pins(source.read_text("utf-8"))}
+    return [line for line in found if _package(line) in direct]
+
+
+def _package(requirement: str) -> str:
+    """The normalised name at the beginning of a requirement."""
+    name = re.match(r"[\w.-]*", requirement)[0]
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def file_checksum(file: Path) -> str:
+    """Checksum of a file's bytes; read once, and again when the file has changed."""
+    status = file.stat()
+    return _file_checksum(file, status.st_mtime_ns, status.st_size)
+
+
+@cache
+def _file_checksum(file: Path, _time: int, _size: int) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def checksums(root: Path, source: str, header: dict) -> dict[str, str]:
@@ -210,7 +239,7 @@ def checksums(root: Path, source: str, header: dict) -> dict[str, str]:
     modules = reached(root, source)
     code = {name: code_checksum(file) for name, file in modules.items()}
     files = {
-        file.relative_to(root).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+        file.relative_to(root).as_posix(): file_checksum(file)
         for file in files_read(root, source, header, modules)
     }
     return code | files

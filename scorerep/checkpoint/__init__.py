@@ -1,7 +1,7 @@
 """Checkpoints: a folder of safetensors files and one JSON card. Never pickle.
 
     model.safetensors      the weights to use (the averaged ones), float32 or float16
-    training.safetensors   what resuming needs: raw weights, optimiser and random generators
+    training.safetensors   what resuming needs: raw weights and the optimiser's state
     card.json              which experiment, how far, how long, on what, from which data
 
 Every file is written under a temporary name and renamed, so that a reader (or a
@@ -10,7 +10,7 @@ known again: a file of tensors carries the SHA-256 of its contents, the card tha
 the weights beside it, and both are checked on reading.
 
     files     whole files, tensors;   cards   the card, dataclasses as JSON
-    weights   of a model beside its card;   state   of optimisers and random generators
+    weights   of a model beside its card;   state   of optimisers
 """
 
 from scorerep.checkpoint.cards import (
@@ -29,12 +29,7 @@ from scorerep.checkpoint.files import (
     write_tensors,
     write_whole,
 )
-from scorerep.checkpoint.state import (
-    load_optimizer_tensors,
-    load_random_tensors,
-    optimizer_tensors,
-    random_tensors,
-)
+from scorerep.checkpoint.state import load_optimizer_tensors, optimizer_tensors
 from scorerep.checkpoint.weights import fill, load_weights
 
 __all__ = [
@@ -44,10 +39,8 @@ __all__ = [
     "fill",
     "from_json",
     "load_optimizer_tensors",
-    "load_random_tensors",
     "load_weights",
     "optimizer_tensors",
-    "random_tensors",
     "read_card",
     "read_entry",
     "read_tensors",

@@ -47,14 +47,14 @@ def read_card(folder: Path) -> dict[str, Any]:
 
 
 def read_entry(folder: Path, name: str, cls: type) -> Any:
-    """The dataclass ``cls`` from an entry of a folder's card; every error names the card."""
+    """The dataclass ``cls`` from the entry ``name`` of a folder's card; errors name the card."""
     path, card = Path(folder) / CARD, read_card(folder)
     if name not in card:
-        raise CheckpointError(f"{path} does not describe a {cls.__name__}: no entry {name!r}")
+        raise CheckpointError(f"{path} holds no {cls.__name__}: it has no entry {name!r}")
     try:
         return from_json(cls, card[name])
     except CheckpointError as error:
-        raise CheckpointError(f"{path} does not describe a {cls.__name__}: {error}") from None
+        raise CheckpointError(f"{path} holds no {cls.__name__} that can be read: {error}") from None
 
 
 def check_weights(folder: Path):
@@ -83,12 +83,12 @@ def _sha256(path: Path) -> str:
 
 
 def to_json(value: Any) -> Any:
-    """A dataclass as nested plain data (tuples become lists)."""
+    """A dataclass ``value`` as nested plain data (tuples become lists)."""
     return json.loads(json.dumps(dataclasses.asdict(value)))
 
 
 def from_json(cls: type, data: Any) -> Any:
-    """The dataclass ``cls`` from what ``to_json`` made.
+    """The dataclass ``cls`` from ``data``, what ``to_json`` made.
 
     An entry that is not there has its default: it did not exist when the card was written.
     Unknown entries, wrong types and values that ``cls`` refuses raise ``CheckpointError``.

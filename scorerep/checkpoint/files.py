@@ -1,5 +1,6 @@
 """Whole files, and files of tensors that know their own sum."""
 
+import glob
 import hashlib
 import json
 import os
@@ -45,9 +46,9 @@ def write_whole(path: Path, write: Callable[[Path], Any]):
             part.unlink()
 
 
-def remove_parts(folder: Path):
-    """Delete what killed writers left in ``folder``; for callers who know that nobody writes."""
-    for part in Path(folder).glob(".*.part"):
+def remove_parts(path: Path):
+    """Delete what killed writers of ``path`` left; for callers who know that nobody writes it."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
         with suppress(OSError):
             part.unlink()
 
@@ -64,7 +65,7 @@ def check_writable(folder: Path):
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None):
-    """Write named tensors to ``path``, whole or not at all, with the SHA-256 of it all."""
+    """Write named tensors and ``metadata`` to ``path``, whole or not at all, with their SHA-256."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     metadata = {**(metadata or {}), "sha256": _digest(tensors, metadata or {})}
     # As bytes: the library's own files may be read by their owner alone, whatever the umask says.
@@ -108,6 +109,7 @@ def _digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
 
 
 def write_bytes(path: Path, content: bytes):
+    """Write ``content`` to ``path``, whole or not at all."""
     try:
         write_whole(path, lambda part: part.write_bytes(content))
     except OSError as error:

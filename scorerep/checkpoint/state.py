@@ -1,4 +1,4 @@
-"""The state of an optimiser and of random generators, as tensors."""
+"""The state of an optimiser as tensors."""
 
 import torch
 from torch import Tensor
@@ -22,18 +22,3 @@ def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, 
     optimizer.load_state_dict(
         {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
     )
-
-
-def random_tensors(generator: torch.Generator) -> dict[str, Tensor]:
-    """The generator of batches and noise, and torch's own ones, which dropout uses."""
-    states = {"random.generator": generator.get_state(), "random.cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states["random.cuda"] = torch.cuda.get_rng_state()
-    return states
-
-
-def load_random_tensors(generator: torch.Generator, tensors: dict[str, Tensor]):
-    generator.set_state(tensors["random.generator"])
-    torch.set_rng_state(tensors["random.cpu"])
-    if "random.cuda" in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors["random.cuda"])

@@ -1,5 +1,6 @@
 """What codes hold: scores, attributes, effects on samples, information; other learners of codes.
 
+encoding       codes of whole data sets, and PCA's
 scores         silhouette, kNN accuracy, probes, R² of attributes
 attributes     stroke width, slant, brightness and the like
 effects        what a code does to samples, and what it leaves open

@@ -7,7 +7,6 @@ attribute does not exist (no pixel that reaches half intensity).
 
 import math
 
-import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
@@ -15,7 +14,8 @@ from jaxtyping import Float
 from skimage.morphology import skeletonize
 from torch import Tensor
 
-from scorerep.types import Images
+from scorerep.types import Images, checks
+from scorerep.types.devices import single_at_least
 
 PerImage = Float[Tensor, "batch"]
 ENLARGED = 3  # times, before the skeleton is found
@@ -44,7 +44,12 @@ def attributes(images: Images) -> pd.DataFrame:
             columns[f"background_{colour}"] = background[:, channel]
     else:
         raise ValueError(f"images must have 1 or 3 channels, got {images.shape[1]}")
-    return pd.DataFrame({name: np.asarray(values.cpu()) for name, values in columns.items()})
+    return pd.DataFrame(
+        {
+            name: values.cpu().to(single_at_least(values.dtype)).numpy()
+            for name, values in columns.items()
+        }
+    )
 
 
 def ink(images: Images) -> PerImage:
@@ -55,18 +60,20 @@ def ink(images: Images) -> PerImage:
 def brightness(images: Images) -> PerImage:
     """Mean over pixels and channels, in [−1, 1]."""
     _check(images)
-    return images.flatten(1).mean(1)
+    return images.flatten(1).to(single_at_least(images.dtype)).mean(1).to(images)
 
 
 def background_colour(images: Images, border: int = 2) -> Float[Tensor, "batch channel"]:
     """Mean colour of the frame ``border`` pixels wide, one value a channel, in [−1, 1]."""
     _check(images)
     height, width = images.shape[2:]
+    border = checks.whole("border", border, 0)
     if not 0 < 2 * border < min(height, width):
         raise ValueError(f"border must be positive and less than half of the image, got {border}")
-    inside = images[:, :, border:-border, border:-border]
+    whole = images.to(single_at_least(images.dtype))
+    inside = whole[:, :, border:-border, border:-border]
     pixels = height * width - inside.shape[2] * inside.shape[3]
-    return (images.sum((2, 3)) - inside.sum((2, 3))) / pixels
+    return ((whole.sum((2, 3)) - inside.sum((2, 3))) / pixels).to(images)
 
 
 def stroke_width(images: Images) -> PerImage:
@@ -93,19 +100,22 @@ def slant(images: Images) -> PerImage:
     """
     intensity = _intensity(images).clamp(0, 1)
     height, width = intensity.shape[1:]
-    x = torch.arange(width).to(images)
-    y = -torch.arange(height).to(images)[:, None]
+    x = torch.arange(width).to(intensity)
+    y = -torch.arange(height).to(intensity)[:, None]
     mass = intensity.sum((1, 2), keepdim=True)
     x = x - (intensity * x).sum((1, 2), keepdim=True) / mass
     y = y - (intensity * y).sum((1, 2), keepdim=True) / mass
     mu_xy, mu_yy = (intensity * x * y).sum((1, 2)), (intensity * y * y).sum((1, 2))
     exists = (intensity.amax((1, 2)) >= 0.5) & (mu_yy > 1e-6 * mass[:, 0, 0])
-    return torch.where(exists, torch.atan(mu_xy / mu_yy) * (180 / math.pi), math.nan)
+    degrees = torch.atan(mu_xy / mu_yy) * (180 / math.pi)
+    return torch.where(exists, degrees, math.nan).to(images)
 
 
 def _area_over_length(stroke: Tensor) -> Tensor:
     """Of boolean (n, height, width) with an empty frame; in pixels."""
     n, height, width = stroke.shape
+    if not n:
+        return torch.zeros(0)
     # One call for all: side by side, the empty frames keep the images apart.
     strip = skeletonize(stroke.transpose(0, 1).reshape(height, n * width).cpu().numpy())
     s = torch.from_numpy(strip).reshape(height, n, width).transpose(0, 1)
@@ -123,7 +133,7 @@ def _intensity(images: Images) -> Float[Tensor, "batch height width"]:
     _check(images)
     if images.shape[1] != 1:
         raise ValueError(f"images must have one channel, got {images.shape[1]}")
-    return (images[:, 0] + 1) / 2
+    return (images[:, 0].to(single_at_least(images.dtype)) + 1) / 2
 
 
 def _check(images: Images):
@@ -132,3 +142,4 @@ def _check(images: Images):
             "images must be floats in [−1, 1] of shape (batch, channel, height, width), got "
             f"{images.dtype} {tuple(images.shape)}"
         )
+    checks.floating("images", images)

@@ -22,7 +22,8 @@ from numpy.typing import ArrayLike
 from torch import Generator
 
 from scorerep.sde import LinearSDE, need_linear
-from scorerep.types import Codes, Data, Labels
+from scorerep.types import Codes, Data, Labels, checks
+from scorerep.types.devices import normal, place_of
 from scorerep.worlds.law import Estimate, ExactLaw
 
 PILOT = 0.25  # share of the draws that find out where the others are needed
@@ -106,8 +107,7 @@ def label_spectrum(
     """
     weights = trapezoid_weights(times)
     level_of, rate = _levels(sde, times)
-    if draws < 8:
-        raise ValueError(f"draws must be at least 8, got {draws}")
+    draws = checks.whole("draws", draws, 8)
     count, total, squares = (np.zeros(len(times)) for _ in range(3))
 
     def add(level: int, n: int):
@@ -152,7 +152,8 @@ def code_spectrum(
     law's best denoiser without any code.
 
     Args:
-        model: has ``denoise(x_t, t, z)`` and ``encode(x_0)``.
+        model: has ``denoise(x_t, t, z)`` and ``encode(x_0)``, which meet the law's draws on the
+            model's device and in its precision.
         times: increasing noise levels t in (0, 1], or one.
         draws: of x_0 and x_t at each level; both estimates see the same.
         code: z of x_0 and its label instead of ``model.encode``, e.g. the label.
@@ -164,8 +165,7 @@ def code_spectrum(
             ``sde``; times or draws as in ``label_spectrum``.
     """
     level_of, rate = _levels(sde, times)
-    if draws < 2:
-        raise ValueError(f"draws must be at least 2, got {draws}")
+    draws = checks.whole("draws", draws, 2)
     for name, other in (("model", model), ("without", without)):
         _check_model(name, other, law, sde)
     code = code or (lambda x_0, y: model.encode(x_0))
@@ -173,12 +173,15 @@ def code_spectrum(
     for t, level, factor in zip(times, level_of, rate, strict=True):
         t, level = float(t), float(level)
         x_0, y = law.sample(draws, generator)
-        noise = torch.randn(x_0.shape, generator=generator, dtype=x_0.dtype, device=x_0.device)
+        noise = normal(x_0.shape, x_0, generator)
         x_t = sde.perturb(x_0, t, noise)
-        best = (
-            without.denoise(x_t, t) if without else law.posterior_mean(x_0 + level * noise, level)
-        )
-        learned = model.denoise(x_t, t, code(x_0, y))
+        if without is None:
+            best = law.posterior_mean(x_0 + level * noise, level)
+        else:
+            best = without.denoise(x_t.to(*place_of(without, x_t)), t).to(x_0)
+        place = place_of(model, x_0)
+        y = y if y is None else y.to(place.device)
+        learned = model.denoise(x_t.to(*place), t, code(x_0.to(*place), y)).to(x_0)
         # Exact over x_0 given x_t for neither: the draw of x_0 is common to both, and cancels.
         gain = (best - x_0).square() - (learned - x_0).square()
         value = Estimate.of(factor / level**4 * gain.flatten(1).sum(1).double())
@@ -190,7 +193,7 @@ def code_spectrum(
 def _levels(sde: LinearSDE, times: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     """τ/α, and ½ g²/α², the nats per unit of t of a unit of the law's C(τ/α)."""
     t = torch.as_tensor(np.asarray(times, dtype=float))
-    if t.ndim != 1 or len(t) < 1 or bool((t.diff() <= 0).any()):
+    if t.ndim != 1 or len(t) < 1 or not bool((t.diff() > 0).all()):
         raise ValueError("times must be increasing noise levels")
     if not 0 < float(t[0]) or float(t[-1]) > 1:
         raise ValueError(f"times must lie in (0, 1], got {float(t[0])} to {float(t[-1])}")
@@ -214,16 +217,21 @@ def bins_of(attribute: ArrayLike, bins: int = 10) -> torch.Tensor:
     The information of the bins is a lower bound of the attribute's. ``ValueError`` if there are
     NaNs or too few distinct values.
     """
-    values = np.asarray(attribute, dtype=float)
+    values, bins = np.asarray(attribute, dtype=float), checks.whole("bins", bins, 1)
+    if values.ndim != 1 or not len(values):
+        raise ValueError(f"attribute must be (images,) and not empty, got {values.shape}")
     if not np.isfinite(values).all():
-        raise ValueError("the attribute must be finite: leave out the images where it is NaN")
+        raise ValueError("attribute must be finite: leave out the images where it is NaN")
     labels = pd.qcut(values, bins, labels=False, duplicates="drop")
     if len(np.unique(labels)) != bins:
-        raise ValueError(f"the attribute has too few distinct values for {bins} bins")
+        raise ValueError(f"attribute has too few distinct values for {bins} bins")
     return torch.as_tensor(np.ascontiguousarray(labels)).long()
 
 
 def entropy(labels: torch.Tensor) -> float:
     """H(y) of the labels' frequencies, in nats."""
-    p = labels.bincount().double() / len(labels)
+    if labels.ndim != 1 or not len(labels):
+        raise ValueError(f"labels must be (images,) and not empty, got {tuple(labels.shape)}")
+    p = checks.labels("labels", labels.cpu(), labels).unique(return_counts=True)[1].double()
+    p = p / p.sum()
     return float(-(p * p.clamp(min=1e-300).log()).sum())

@@ -2,7 +2,7 @@
 
     model = Autoencoder(config)                          # the Encoder that ScoreModel(config) has
     for state in training_loop(model, data, Reconstruction(), optimisation): ...
-    codes = encode_in_batches(state.averaged, test)      # and every score of evaluation.py
+    codes = encode_in_batches(state.averaged, test)      # and every score of scores.py
 
 Three objectives ask a code for the pixels. With D the decoder and d the number of pixels,
 
@@ -32,7 +32,8 @@ from scorerep.networks.layers import ResidualBlock, conv, dense_stack, norm
 from scorerep.objective import Draws, Losses, Objective
 from scorerep.sde import VESDE
 from scorerep.times import TimeDistribution
-from scorerep.types import Codes, Data, Images, Labels
+from scorerep.types import Codes, Data, Images, Labels, checks
+from scorerep.types.devices import normal, place_of, single_at_least
 
 
 class MirrorDecoder(nn.Module):
@@ -55,6 +56,11 @@ class MirrorDecoder(nn.Module):
             self.dense = dense_stack(latent, channels[0], image_shape[0], layers=3)
             return
         shrink = 2 ** (len(channels) - 1)
+        if image_shape[1] % shrink or image_shape[2] % shrink:
+            raise ValueError(
+                f"image_shape must have height and width that {shrink} divides for "
+                f"{len(channels)} resolutions, got {tuple(image_shape)}"
+            )
         self.shape = (channels[-1], image_shape[1] // shrink, image_shape[2] // shrink)
         hidden = max(2 * channels[0], latent)
         self.dense = dense_stack(latent, hidden, math.prod(self.shape), layers=3)
@@ -88,7 +94,7 @@ class Autoencoder(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         if not config.latent:
-            raise ValueError("an autoencoder needs a code: latent must be positive, got 0")
+            raise ValueError("latent must be positive: an autoencoder needs a code, got 0")
         self.config = config
         self.sde = VESDE(config.sigma_min, config.sigma_max)
         channels = config.encoder_channels or config.channels
@@ -100,12 +106,8 @@ class Autoencoder(nn.Module):
 
     def code_distribution(self, x_0: Data) -> tuple[Codes, Codes | None]:
         """Mean and log-variance of q_φ(z | x_0); the latter is None for a deterministic encoder."""
-        if tuple(x_0.shape[1:]) != tuple(self.config.image_shape):
-            raise ValueError(
-                f"x_0 must have shape (batch, {', '.join(map(str, self.config.image_shape))}), "
-                f"got {tuple(x_0.shape)}"
-            )
-        mean, log_variance = self.encoder(x_0)
+        checks.floating("x_0", x_0, self.config.image_shape)
+        mean, log_variance = self.encoder(x_0.to(*place_of(self, x_0)))
         return mean.to(x_0), None if log_variance is None else log_variance.to(x_0)
 
     def encode(self, x_0: Data) -> Codes:
@@ -116,7 +118,7 @@ class Autoencoder(nn.Module):
         """D(z), of the shape of the images; ``ValueError`` for a code of another length."""
         if z.ndim != 2 or z.shape[1] != self.config.latent:
             raise ValueError(f"z must be (batch, {self.config.latent}), got {tuple(z.shape)}")
-        return self.decoder(z).to(z)
+        return self.decoder(z.to(*place_of(self, z))).to(z)
 
 
 class PrincipalComponents(nn.Module):
@@ -129,10 +131,9 @@ class PrincipalComponents(nn.Module):
 
     def __init__(self, data: ImageData | Images, latent: int):
         super().__init__()
-        images = data.floats() if isinstance(data, ImageData) else data
-        flat = images.flatten(1).cpu().numpy()
-        if not 1 <= latent <= min(flat.shape):
-            raise ValueError(f"latent must lie in 1..{min(flat.shape)}, got {latent}")
+        images = data.floats() if isinstance(data, ImageData) else checks.floating("data", data)
+        flat = images.detach().flatten(1).cpu().to(single_at_least(images.dtype)).numpy()
+        latent = checks.whole("latent", latent, 1, min(flat.shape))
         pca = PCA(latent, random_state=0).fit(flat)
         self.image_shape = tuple(images.shape[1:])
         self.register_buffer("mean", torch.from_numpy(np.asarray(pca.mean_, np.float32)))
@@ -140,10 +141,14 @@ class PrincipalComponents(nn.Module):
 
     def encode(self, x_0: Data) -> Codes:
         """Coordinates along the components, those of the largest variance first."""
-        return (x_0.flatten(1) - self.mean) @ self.components.T
+        checks.floating("x_0", x_0, self.image_shape)
+        return ((x_0.flatten(1).to(self.mean) - self.mean) @ self.components.T).to(x_0)
 
     def decode(self, z: Codes) -> Data:
-        return (z @ self.components + self.mean).view(-1, *self.image_shape)
+        """The point of the plane through the mean that has these coordinates."""
+        checks.floating("z", z, (len(self.components),))
+        flat = z.to(self.mean) @ self.components + self.mean
+        return flat.unflatten(1, self.image_shape).to(z)
 
 
 @dataclass(frozen=True)
@@ -168,10 +173,12 @@ class Reconstruction(Objective):
             raise ValueError("an autoencoder has no frozen phase: set frozen_iterations=0")
 
     def draw(self, x_0: Data, latent: int, generator: torch.Generator | None = None) -> Draws:
-        options = {"generator": generator, "device": x_0.device, "dtype": x_0.dtype}
-        t = self.times.sample(len(x_0), generator) if self.times else x_0.new_zeros(len(x_0))
-        noise = torch.randn(x_0.shape, **options) if self.times else torch.zeros_like(x_0)
-        return Draws(t, torch.ones_like(t), noise, torch.randn(len(x_0), latent, **options))
+        """t and the encoder's noise, zeros without ``times``, and the noise of the code."""
+        t, noise = x_0.new_zeros(len(x_0)), torch.zeros_like(x_0)
+        if self.times:
+            t = self.times.sample(len(x_0), generator).to(x_0.device)
+            noise = normal(x_0.shape, x_0, generator)
+        return Draws(t, torch.ones_like(t), noise, normal((len(x_0), latent), x_0, generator))
 
     def __call__(self, model, x_0: Data, draws: Draws, y: Labels | None = None) -> Losses:
         x = x_0 if self.times is None else model.sde.perturb(x_0, draws.t, draws.noise)

@@ -21,48 +21,17 @@ import pandas as pd
 import torch
 from numpy.typing import ArrayLike
 from scipy.stats import bootstrap
-from sklearn.decomposition import PCA
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import silhouette_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from scorerep.data.images import ImageData
-from scorerep.types import Codes, Images
+from scorerep.codes.encoding import encode_in_batches, pca_codes  # noqa: F401, asked for here
+from scorerep.types import checks
+from scorerep.types.devices import single_at_least
 
 CONSTANT = 1e-6  # a coordinate whose standard deviation is below this does not vary
-
-
-def encode_in_batches(model, data: ImageData | Images, batch: int = 500) -> Codes:
-    """``model.encode`` of all images, on the CPU: no gradients, in evaluation mode, no draws.
-
-    The modes of the model and of its parts are as before afterwards.
-    """
-    modes = [(module, module.training) for module in model.modules()]
-    where = next((p.device for p in model.parameters()), torch.device("cpu"))
-    model.eval()
-    try:
-        with torch.no_grad():
-            parts = [
-                model.encode(_images(data, slice(i, i + batch)).to(where)).cpu()
-                for i in range(0, len(data), batch)
-            ]
-    finally:
-        for module, training in modes:
-            module.training = training
-    return torch.cat(parts)
-
-
-def pca_codes(
-    train: ImageData | Images, test: ImageData | Images, latent: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Projections of train and test images on the first principal components of ``train``."""
-    train, test = (_images(data, slice(None)).flatten(1).cpu().numpy() for data in (train, test))
-    if not 1 <= latent <= min(train.shape):
-        raise ValueError(f"latent must lie in 1..{min(train.shape)}, got {latent}")
-    pca = PCA(latent, random_state=0).fit(train)
-    return pca.transform(train), pca.transform(test)
 
 
 def silhouette(codes: ArrayLike, labels: ArrayLike, most: int = 10_000, seed: int = 0) -> float:
@@ -71,8 +40,9 @@ def silhouette(codes: ArrayLike, labels: ArrayLike, most: int = 10_000, seed: in
     Of more than ``most`` codes, that many are drawn with ``seed``: the cost is quadratic.
     """
     codes, labels = _pair(codes, labels)
+    most, seed = checks.whole("most", most, 2), checks.whole("seed", seed, 0, 2**32 - 1)
     if len(np.unique(labels)) < 2:
-        raise ValueError("a silhouette needs labels of at least two classes")
+        raise ValueError("labels must be of at least two classes for a silhouette")
     size = most if len(codes) > most else None
     return float(silhouette_score(codes, labels, sample_size=size, random_state=seed))
 
@@ -86,8 +56,7 @@ def knn_accuracy(
 ) -> float:
     """Share of test codes whose k nearest training codes (Euclidean) vote for their class."""
     train, test = _split(train_codes, train_labels, test_codes, test_labels)
-    if not 1 <= k <= len(train[0]):
-        raise ValueError(f"k must lie in 1..{len(train[0])}, the number of training codes, got {k}")
+    k = checks.whole("k", k, 1, len(train[0]))  # at most the number of training codes
     return float(KNeighborsClassifier(k).fit(*train).score(*test))
 
 
@@ -97,7 +66,7 @@ def linear_probe(
     """Test accuracy of multinomial logistic regression on standardised codes."""
     train, test = _split(train_codes, train_labels, test_codes, test_labels)
     if len(np.unique(train[1])) < 2:
-        raise ValueError("a linear probe needs training labels of at least two classes")
+        raise ValueError("train_labels must be of at least two classes for a linear probe")
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1_000))
     return float(probe.fit(*train).score(*test))
 
@@ -111,6 +80,7 @@ def few_label_accuracy(
     Codes of the same images meet the same draws, which rest on labels and ``seed`` alone."""
     codes, labels = _pair(train_codes, train_labels)
     classes, sizes = np.unique(labels, return_counts=True)
+    count, draws = checks.whole("count", count, 0), checks.whole("draws", draws, 0)
     each, left = divmod(count, len(classes))
     if draws < 1 or left or not 1 <= each <= sizes.min():
         raise ValueError(
@@ -141,7 +111,7 @@ def linear_r2(
         (codes[~np.isnan(values)], values[~np.isnan(values)]) for codes, values in (train, test)
     )
     if len(y) < 2 or len(y_test) < 2:
-        raise ValueError("a regression needs two training and two test values that are not NaN")
+        raise ValueError("attributes must have two training and two test values that are not NaN")
     return float(LinearRegression().fit(x, y).score(x_test, y_test))
 
 
@@ -154,10 +124,11 @@ def score_codes(
     test_attributes: pd.DataFrame | None = None,
     k: int = 15,
 ) -> pd.Series:
-    """All scores of one code: silhouette, knn, probe, code_std, and r2_… for each attribute.
+    """All scores of one code: silhouette, knn, probe, code_std, code_std_max, and each r2_….
 
-    ``code_std`` is the smallest standard deviation of a coordinate over the test images. A
-    coordinate that does not vary holds nothing: that is said in a warning.
+    ``code_std`` is the *smallest* standard deviation of a coordinate over the test images, and
+    ``code_std_max`` the largest: one of a whole code that has collapsed. A coordinate that does not
+    vary holds nothing: that is said in a warning. Tables of earlier runs lack ``code_std_max``.
     """
     train, test = _split(train_codes, train_labels, test_codes, test_labels)
     scores = {
@@ -165,6 +136,7 @@ def score_codes(
         "knn": knn_accuracy(*train, *test, k=k),
         "probe": linear_probe(*train, *test),
         "code_std": float(test[0].std(0).min()),
+        "code_std_max": float(test[0].std(0).max()),
     }
     if scores["code_std"] < CONSTANT:
         constant = np.flatnonzero(test[0].std(0) < CONSTANT) + 1
@@ -174,7 +146,10 @@ def score_codes(
             stacklevel=2,
         )
     if (train_attributes is None) != (test_attributes is None):
-        raise ValueError("give the attributes of both train and test images, or of neither")
+        raise ValueError(
+            "train_attributes and test_attributes must be given of both train and test images, "
+            "or of neither"
+        )
     for name in train_attributes if train_attributes is not None else ():
         scores[f"r2_{name}"] = linear_r2(
             train[0], train_attributes[name], test[0], test_attributes[name]
@@ -211,9 +186,13 @@ def bootstrap_interval(
     seed: int = 0,
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of a statistic of independent values, e.g. 0/1 for hits."""
-    values = _array(values)
+    values, seed = _array(values), checks.whole("seed", seed, 0)
     if values.ndim != 1 or len(values) < 2:
         raise ValueError(f"values must be (n,) with n of at least 2, got {values.shape}")
+    if not np.isfinite(values).all():
+        raise ValueError("values must be finite, but contain NaN or infinity")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
     interval = bootstrap(
         (values,), statistic, confidence_level=confidence, n_resamples=999, batch=100,
         method="percentile", rng=np.random.default_rng(seed),
@@ -221,12 +200,12 @@ def bootstrap_interval(
     return float(interval.low), float(interval.high)
 
 
-def _images(data: ImageData | Images, indices: slice) -> Images:
-    return data.batch(indices) if isinstance(data, ImageData) else data[indices]
-
-
 def _array(values: ArrayLike) -> np.ndarray:
-    return np.asarray(values.detach().cpu() if isinstance(values, torch.Tensor) else values)
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
+        if values.is_floating_point():  # numpy has no bfloat16, scikit-learn no float16
+            values = values.to(single_at_least(values.dtype))
+    return np.asarray(values)
 
 
 def _pair(codes: ArrayLike, values: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -236,8 +215,12 @@ def _pair(codes: ArrayLike, values: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
             f"codes must be (images, latent) and labels or attributes (images,), got {codes.shape} "
             f"and {values.shape}"
         )
+    if not len(codes):
+        raise ValueError("codes must be of at least one image, got none")
     if not np.isfinite(codes).all():
-        raise ValueError("codes contain NaN or infinity")
+        raise ValueError("codes must be finite, but contain NaN or infinity")
+    if values.dtype.kind == "f" and np.isinf(values).any():
+        raise ValueError("labels or attributes must not be infinite")
     return codes, values
 
 

@@ -4,7 +4,7 @@
     for state in training_loop(model, data, TimeCodeObjective(UniformTime()), optimisation): ...
     model.encode(x_0, 0.7)                                 # the code at one t
     trajectory(model, x_0, times)                          # (images, times, latent)
-    encode_in_batches(CodesAt(model, 0.7), data)           # and every score of evaluation.py
+    encode_in_batches(CodesAt(model, 0.7), data)           # and every score of scores.py
 
 Mittal et al. (2023) give the encoder of Eq. (8) the time: E ‖s_θ(x_t, t, E_φ(x_0, t)) −
 ∇ log p_0t(x_t | x_0)‖². The code at t need only say what x_t has lost at this t, and an image
@@ -24,7 +24,8 @@ from scorerep.model import ModelConfig, ScoreModel
 from scorerep.networks.layers import Conditioning, ResidualBlock, SelfAttention, dense, dense_stack
 from scorerep.networks.unet import DownsamplingHalf
 from scorerep.objective import Draws, Losses, Objective, denoising_score_matching
-from scorerep.types import Codes, Data, Images, Labels, Level, Times
+from scorerep.types import Codes, Data, Images, Labels, Level, Times, checks
+from scorerep.types.devices import normal, place_of, single_at_least
 
 
 class TimeEncoder(nn.Module):
@@ -52,7 +53,7 @@ class TimeEncoder(nn.Module):
         embedding = F.silu(self.conditioning(log_sigma))
         h = self.down(x_0)[-1].flatten(1)
         first, activation, second, _, third = self.dense
-        h = first(h).repeat_interleave(len(log_sigma) // len(x_0), dim=0)
+        h = first(h).repeat_interleave(len(log_sigma) // max(len(x_0), 1), dim=0)
         h = second(activation(h + self.biases[0](embedding)))
         return third(activation(h + self.biases[1](embedding))) + self.biases[2](embedding)
 
@@ -79,16 +80,18 @@ class TimeCodeModel(ScoreModel):
 
         Of k times an image, ``(k·batch,)`` with those of an image together, come k codes of each.
         """
-        self._check_shape(x_0, "x_0")
-        t = torch.as_tensor(t, dtype=x_0.dtype, device=x_0.device)
-        if t.ndim > 1 or t.ndim and (not len(t) or len(t) % len(x_0)):
+        checks.floating("x_0", x_0, self.config.image_shape)
+        place = place_of(self, x_0)
+        t = torch.as_tensor(t, dtype=single_at_least(place.dtype), device=place.device)
+        if t.ndim > 1 or t.ndim and (len(t) % len(x_0) or not len(t) if len(x_0) else len(t)):
             raise ValueError(
                 f"t must be one number or a multiple of {len(x_0)} of them, got {tuple(t.shape)}"
             )
         t = t if t.ndim else t.expand(len(x_0))
-        return self.encoder(x_0, self.sde.sigma(t).log()).to(x_0)
+        return self.encoder(x_0.to(*place), self.sde.sigma(t).log()).to(x_0)
 
     def code_distribution(self, x_0: Data) -> tuple[Codes, None]:
+        """``ValueError``: there is no code without its t."""
         raise ValueError("this code depends on t: use encode(x_0, t), or CodesAt(model, t)")
 
 
@@ -100,6 +103,7 @@ class CodesAt(nn.Module):
         self.model, self.t = model, t
 
     def encode(self, x_0: Data) -> Codes:
+        """E_φ(x_0, t)."""
         return self.model.encode(x_0, self.t)
 
 
@@ -130,8 +134,11 @@ class TimeCodeObjective(Objective):
 @torch.no_grad()
 def trajectory(model: TimeCodeModel, x_0: Images, times: Times) -> Tensor:
     """The codes of images at every t of ``times``, of shape (images, times, latent)."""
-    codes = model.encode(x_0, times.to(x_0).repeat(len(x_0)))
-    return codes.view(len(x_0), len(times), -1)
+    times = torch.as_tensor(times)
+    if times.ndim != 1 or not len(times):
+        raise ValueError(f"times must be (levels,) and not empty, got {tuple(times.shape)}")
+    codes = model.encode(x_0, times.repeat(len(x_0)))
+    return codes.view(len(x_0), len(times), model.config.latent)
 
 
 @torch.no_grad()
@@ -145,9 +152,12 @@ def unet_features(model: ScoreModel, x_t: Images, t: Level, pool: int = 2) -> di
         ValueError: the model has no U-Net, or a code that would have to be given.
     """
     if not hasattr(model.network, "down"):
-        raise ValueError("features are read from a U-Net: this score network is dense")
+        raise ValueError("model must have a U-Net to read: its score network is dense")
     if model.config.latent or model.config.num_classes:
-        raise ValueError("features are read from an unconditional model: set latent=0")
+        raise ValueError("model must be unconditional for its features: set latent=0")
+    pool = checks.whole("pool", pool, 1)
+    x_t = checks.floating("x_t", x_t, model.config.image_shape)
+    given, x_t = x_t, x_t.to(*place_of(model, x_t))
     found = {"input": x_t}
 
     def keep(part: str, sized: bool):
@@ -166,7 +176,11 @@ def unet_features(model: ScoreModel, x_t: Images, t: Level, pool: int = 2) -> di
     finally:
         for handle in handles:
             handle.remove()
-    return {name: F.adaptive_avg_pool2d(h.float(), pool).flatten(1) for name, h in found.items()}
+    exact = single_at_least(x_t.dtype)
+    return {
+        name: F.adaptive_avg_pool2d(h.to(exact), pool).flatten(1).to(given)
+        for name, h in found.items()
+    }
 
 
 def features_at(
@@ -181,12 +195,13 @@ def features_at(
     """``unet_features`` of all images of ``data``: of x_t, or (noisy=False) of x_0 told t.
 
     The noise is drawn with ``seed``; a clean image with a high t is nothing the network ever saw.
+    Features are means over ``pool`` × ``pool`` fields, float32, on the device of the data.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator, batch = torch.Generator().manual_seed(seed), checks.whole("batch", batch, 1)
     parts = []
     for start in range(0, len(data), batch):
         x = data.batch(slice(start, start + batch))
         if noisy:
-            x = model.sde.perturb(x, t, torch.randn(x.shape, generator=generator))
+            x = model.sde.perturb(x, t, normal(x.shape, x, generator))
         parts.append(unet_features(model, x, t, pool))
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

@@ -1,6 +1,7 @@
 """A labelled set of images in memory: uint8 on the device, floats in [−1, 1] by the batch."""
 
 import hashlib
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -8,7 +9,12 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from scorerep.types import Images, Labels, PixelImages
+from scorerep.types import Images, Labels, PixelImages, checks
+from scorerep.types.devices import named_device, permutation, single_at_least
+
+
+class DataError(RuntimeError):
+    """A data file that is damaged, or not what its name says."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +50,7 @@ class ImageData:
         return tuple(self.images.shape[1:])
 
     def batch(self, indices: Tensor | slice | Sequence[int]) -> Images:
-        """The chosen images as float32 in [−1, 1]."""
+        """The images at ``indices`` as float32 in [−1, 1], (batch, channel, height, width)."""
         return to_float(self.images[indices])
 
     def floats(self) -> Images:
@@ -52,28 +58,32 @@ class ImageData:
         return to_float(self.images)
 
     def to(self, device: torch.device | str) -> "ImageData":
+        """The same data on another device."""
+        device = named_device(device)
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
     def subset(self, n: int, generator: torch.Generator | None = None) -> "ImageData":
         """The first n images or, with a generator, n drawn without replacement."""
-        if not 0 < n <= len(self):
-            raise ValueError(f"n must lie in 1..{len(self)}, got {n}")
+        n = checks.whole("n", n, 1, len(self))
         if generator is None:
             return self._take(slice(n))
-        order = torch.randperm(len(self), generator=generator, device=generator.device)
-        return self._take(order[:n].to(self.images.device))
+        return self._take(permutation(len(self), generator)[:n].to(self.images.device))
 
     def select(self, classes: Sequence[str | int]) -> "ImageData":
         """Only these classes, by name or index; labels become 0, 1, … in the order given."""
-        wanted = [classes] if isinstance(classes, str | int) else list(classes)
+        one = isinstance(classes, str | int) or not hasattr(classes, "__iter__")
+        wanted = [classes] if one else list(classes)
         known = f"{self.name} has the classes {', '.join(self.classes)}"
         if not wanted:
             raise ValueError(f"classes is empty: {known}")
         indices = []
         for item in wanted:
-            if isinstance(item, int) and 0 <= item < len(self.classes):
-                indices.append(item)
-            elif item in self.classes:
+            if not isinstance(item, str | bool) and hasattr(item, "__index__"):  # numpy's too
+                index = operator.index(item)
+                if not 0 <= index < len(self.classes):
+                    raise ValueError(f"unknown class {index}: {known}")
+                indices.append(index)
+            elif isinstance(item, str) and item in self.classes:
                 indices.append(self.classes.index(item))
             else:
                 raise ValueError(f"unknown class {item!r}: {known}")
@@ -102,9 +112,14 @@ class ImageData:
 
 def to_float(images: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """0..255 to [−1, 1], float32."""
+    if images.dtype != torch.uint8:
+        raise ValueError(f"images must be uint8, 0..255, got {images.dtype}")
     return images.float() / 127.5 - 1
 
 
 def to_uint8(images: Images) -> PixelImages:
     """[−1, 1] to 0..255, rounded; values outside are clipped. Inverse of ``to_float``."""
-    return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    if not images.is_floating_point() or not bool(images.isfinite().all()):
+        raise ValueError(f"images must be finite floats in [−1, 1], got {images.dtype}")
+    exact = images.to(single_at_least(images.dtype))  # half precision rounds to another grey
+    return ((exact + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

@@ -3,33 +3,40 @@
     train = load_data("mnist", "train", classes=["3", "8"])
     x_0 = train.batch(torch.arange(64))
 
-``digits`` is part of scikit-learn and needs no download. ``mnist`` and ``cifar10``
-are looked for in the data root (the environment variable ``SCOREREP_DATA``, else
-``data/``), fetched by torchvision if they are not there, checked against published
-sums, and kept in a compact cache. A damaged file is named and never half used.
+``digits`` is part of scikit-learn. ``mnist`` and ``cifar10`` are looked for in the data root
+(the environment variable ``SCOREREP_DATA``, else ``data/``). MNIST also comes with the book; what
+is nowhere is fetched by torchvision. Files are checked against published sums, and kept in a
+compact cache in the data root. ``cifar10-part``, some thousand images of CIFAR-10, comes with
+the book and stands for nothing else: who asks for ``cifar10`` gets all of it or an error. A
+damaged file is named and never half used. One process at a time fetches and converts; others
+wait, and then read what it made.
 """
 
 import hashlib
 import json
 import os
-import socket
 import zipfile
 import zlib
-from collections.abc import Sequence
-from http.client import HTTPException
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
-from urllib.error import URLError
 
 import numpy as np
 import torch
 
-from scorerep.checkpoint import CheckpointError, read_tensors, write_tensors
-from scorerep.data.images import ImageData
+from scorerep.checkpoint import CheckpointError, read_tensors, remove_parts, write_tensors
+from scorerep.data import shipped
+from scorerep.data.download import alone, download, first_that_answers
+from scorerep.data.images import DataError, ImageData
 
-DATASETS = ("digits", "mnist", "cifar10")
 DIGITS = tuple("0123456789")
-DOWNLOAD_TIMEOUT = 10.0  # seconds without an answer, for each connection
+CLASSES = {  # of the data sets as they are published
+    "digits": DIGITS,
+    "mnist": DIGITS,
+    "cifar10": shipped.CIFAR10_CLASSES,
+    "cifar10-part": shipped.CIFAR10_CLASSES,
+}
+DATASETS = (*CLASSES, "cifar10-part")
 MNIST_MD5 = {  # of the unpacked files
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
     "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
@@ -38,13 +45,14 @@ MNIST_MD5 = {  # of the unpacked files
 }
 
 
-class DataError(RuntimeError):
-    """A data file that is damaged, or not what its name says."""
-
-
 def data_root() -> Path:
-    """The folder of the environment variable ``SCOREREP_DATA``, else ``data``."""
-    return Path(os.environ.get("SCOREREP_DATA") or "data")
+    """The folder of the environment variable ``SCOREREP_DATA``, else ``data``.
+
+    Seen from the folder ``book``, ``data`` is what comes with the book, where nothing is ever
+    written: then the root is the ``data`` beside it.
+    """
+    root = Path(os.environ.get("SCOREREP_DATA") or "data")
+    return shipped.FOLDER.parents[1] / "data" if root.resolve() == shipped.FOLDER else root
 
 
 def load_data(
@@ -59,7 +67,8 @@ def load_data(
 
     Args:
         name: "digits" (1×8×8; every fifth image of a class is a test image), "mnist"
-            (1×28×28) or "cifar10" (3×32×32).
+            (1×28×28), "cifar10" (3×32×32), or "cifar10-part": of each split 125 images a
+            class, class by class in turn, then 375 more of each of the first three.
         classes: names or indices to keep; labels become 0, 1, … in this order.
         root: where the files are; ``data_root()`` if not given.
         limit: at most this many images, the first ones.
@@ -69,13 +78,15 @@ def load_data(
         FileNotFoundError: the files are neither there nor to be downloaded.
         DataError: a file is damaged; the message names it.
     """
-    loaders = {"digits": _digits, "mnist": _mnist, "cifar10": _cifar10}
+    loaders = {
+        "digits": _digits, "mnist": _mnist, "cifar10": _cifar10, "cifar10-part": _cifar10_part,
+    }  # fmt: skip
     if name not in loaders:
         raise ValueError(f"unknown data set {name!r}: there are {', '.join(DATASETS)}")
     if split not in ("train", "test"):
         raise ValueError(f"split must be 'train' or 'test', got {split!r}")
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit must be at least 1, got {limit}")
+    if limit is not None and (not isinstance(limit, int) or limit < 1):
+        raise ValueError(f"limit must be at least 1 and whole, got {limit}")
     data = loaders[name](Path(root) if root is not None else data_root(), split)
     if classes is not None:
         data = data.select(classes)
@@ -100,11 +111,24 @@ def _digits(root: Path, split: str) -> ImageData:
 
 def _mnist(root: Path, split: str) -> ImageData:
     def convert() -> ImageData:
-        from torchvision.datasets import MNIST
+        from torchvision.datasets import MNIST, mnist
 
         folder = root / "MNIST" / "raw"
-        if not all((folder / file).exists() for file in MNIST_MD5):
-            _download("mnist", root, lambda: MNIST(root, download=True))
+        if absent := [file for file in MNIST_MD5 if not (folder / file).exists()]:
+            if (shipped.FOLDER / "MNIST").exists():
+                return ImageData(*shipped.mnist(split, MNIST_MD5), DIGITS, "mnist", split)
+
+            def fetch(place: Path):
+                for file, md5 in MNIST.resources:
+                    if file.removesuffix(".gz") in absent:
+                        first_that_answers(
+                            MNIST.mirrors,
+                            lambda mirror, file=file, md5=md5: mnist.download_and_extract_archive(
+                                mirror + file, download_root=str(place), filename=file, md5=md5
+                            ),
+                        )
+
+            download("mnist", root, fetch, absent, folder)
         prefix = "train" if split == "train" else "t10k"
         for file, md5 in MNIST_MD5.items():
             if file.startswith(prefix):
@@ -112,7 +136,7 @@ def _mnist(root: Path, split: str) -> ImageData:
         source = MNIST(root, train=split == "train")
         return ImageData(source.data[:, None], source.targets.long(), DIGITS, "mnist", split)
 
-    return _cached(root / "cache" / f"mnist-{split}.safetensors", "mnist", split, convert)
+    return _cached(root, "mnist", split, convert)
 
 
 def _cifar10(root: Path, split: str) -> ImageData:
@@ -123,48 +147,54 @@ def _cifar10(root: Path, split: str) -> ImageData:
     def convert() -> ImageData:
         from torchvision.datasets import CIFAR10
 
-        for file, md5 in CIFAR10.train_list + CIFAR10.test_list:
-            if (path := root / CIFAR10.base_folder / file).exists():
-                _check_md5(path, md5)
-        source = _download(
-            "cifar10", root, lambda: CIFAR10(root, train=split == "train", download=True)
-        )
+        folder = root / CIFAR10.base_folder
+        files = dict(CIFAR10.train_list + CIFAR10.test_list)
+        files[CIFAR10.meta["filename"]] = CIFAR10.meta["md5"]
+        for file, md5 in files.items():
+            if (folder / file).exists():
+                _check_md5(folder / file, md5)
+        if absent := [file for file in files if not (folder / file).exists()]:
+
+            def fetch(place: Path):
+                CIFAR10(place, download=True)
+                for file in absent:
+                    (place / CIFAR10.base_folder / file).replace(place / file)
+
+            download("cifar10", root, fetch, absent, folder)
+        source = CIFAR10(root, train=split == "train")
         images = torch.from_numpy(np.ascontiguousarray(source.data.transpose(0, 3, 1, 2)))
         labels = torch.tensor(source.targets)
         return ImageData(images, labels, tuple(source.classes), "cifar10", split)
 
-    return _cached(root / "cache" / f"cifar10-{split}.safetensors", "cifar10", split, convert)
+    return _cached(root, "cifar10", split, convert)
 
 
-def _download(name: str, root: Path, fetch):
-    """``fetch()``; a failed download becomes one sentence."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
-    try:
-        return fetch()
-    except (URLError, HTTPException, ConnectionError, TimeoutError, EOFError, RuntimeError):
-        raise FileNotFoundError(
-            f"{name} is not in {root.absolute()} and could not be downloaded: set SCOREREP_DATA "
-            f"to a folder that has it, or run 'python -m scorerep data {name}' with a network"
-        ) from None
-    except OSError as error:
-        raise DataError(f"cannot store {name} in {root.absolute()}: {error}") from None
-    finally:
-        socket.setdefaulttimeout(before)
+def _cifar10_part(root: Path, split: str) -> ImageData:
+    images, labels = shipped.cifar10_part(split)
+    return ImageData(images, labels, CLASSES["cifar10"], "cifar10-part", split)
 
 
-def _cached(path: Path, name: str, split: str, convert) -> ImageData:
-    """The data in ``path``, checked against their sum; made by ``convert`` if not there."""
-    if not path.exists():
+def _cached(root: Path, name: str, split: str, convert: Callable[[], ImageData]) -> ImageData:
+    """The data in the cache, checked against their sum; made by ``convert`` if not there."""
+    path = root / "cache" / f"{name}-{split}.safetensors"
+    if path.exists():
+        return _read_cache(path, name, split)
+    with alone(root, name):
+        if path.exists():  # made by the process that this one waited for
+            return _read_cache(path, name, split)
         data = convert()
         metadata = {"checksum": data.checksum(), "classes": json.dumps(data.classes)}
+        remove_parts(path)
         try:
             write_tensors(path, {"images": data.images, "labels": data.labels}, metadata)
         except CheckpointError:
             pass  # a data root that cannot be written to serves as well, only more slowly
         return data
+
+
+def _read_cache(path: Path, name: str, split: str) -> ImageData:
     try:
-        tensors, metadata = read_tensors(path)
+        tensors, metadata = read_tensors(path)  # whose own sum is of the class names too
         classes = tuple(json.loads(metadata["classes"]))
         data = ImageData(tensors["images"], tensors["labels"], classes, name, split)
         intact = data.checksum() == metadata["checksum"]

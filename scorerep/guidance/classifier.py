@@ -1,27 +1,27 @@
 """The time-dependent classifier p_t(y | x_t) of Section 2.1: a network trained on noisy data.
 
 The same training loop as a score model's, with cross-entropy in the place of score matching: t and
-the noise are drawn alike, the weights averaged alike. ``guidance.py`` turns it into a score.
+the noise are drawn alike, the weights averaged alike. ``guided_score`` turns it into a score.
 """
 
-import json
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
-from tqdm.auto import tqdm
 
 from scorerep import checkpoint
 from scorerep.data.images import ImageData
 from scorerep.networks.layers import Conditioning, dense_stack
 from scorerep.networks.unet import DownsamplingHalf
 from scorerep.objective import Draws, Losses, Objective
+from scorerep.runs.fit import fit_module
+from scorerep.runs.folder import STATE, state_card
 from scorerep.sde import VESDE, expand_as
 from scorerep.times import UniformTime
-from scorerep.training import Optimisation, TrainingState, make_accelerator, training_loop
-from scorerep.types import Data, Labels, Level
+from scorerep.training import Optimisation
+from scorerep.types import Data, Labels, Level, checks
+from scorerep.types.devices import named_device, place_of, single_at_least
 from scorerep.worlds.law import Classes
 
 
@@ -45,8 +45,13 @@ class ClassifierConfig:
     """σ(1)."""
 
     def __post_init__(self):
-        if self.num_classes < 2:
-            raise ValueError(f"num_classes must be at least 2, got {self.num_classes}")
+        checks.whole("num_classes", self.num_classes, 2)
+        checks.whole("blocks", self.blocks, 1)
+        checks.number("sigma_data", self.sigma_data, above=0)
+        if not self.channels or min(self.channels) < 4 or self.channels[0] % 2:
+            raise ValueError(
+                f"channels must be at least 4 each, the first one even, got {self.channels}"
+            )
         if len(self.image_shape) not in (1, 3):
             raise ValueError(f"image_shape must have 1 or 3 numbers, got {self.image_shape}")
 
@@ -82,22 +87,29 @@ class NoisyClassifier(nn.Module):
 
     def forward(self, x_t: Data, t: Level) -> Classes:
         """log p_t(y | x_t) of every class, in nats; t one number or ``(batch,)``."""
-        if tuple(x_t.shape[1:]) != self.image_shape:
-            raise ValueError(f"x_t must be (batch, *{self.image_shape}), got {tuple(x_t.shape)}")
-        t = torch.as_tensor(t, dtype=x_t.dtype, device=x_t.device).expand(len(x_t))
+        checks.floating("x_t", x_t, self.image_shape, finite=False)
+        given, place = x_t, place_of(self, x_t)
+        exact = single_at_least(place.dtype)  # noise levels overflow half precision
+        x_t = x_t.to(place.device, exact)
+        t = checks.one_or_each("t", t, x_t, exact)
         variance = self.config.sigma_data**2 + self.sde.tau(t) ** 2
-        h = x_t / expand_as(variance.sqrt(), x_t)
+        h = (x_t / expand_as(variance.sqrt(), x_t)).to(place.dtype)
         embedding = self.conditioning(self.sde.sigma(t).log())
         if self.down is not None:
             h = self.down(h, embedding)[-1].flatten(1)
-        return self.head(torch.cat([h, embedding], 1)).to(x_t).log_softmax(1)
+        return self.head(torch.cat([h, embedding], 1)).to(exact).log_softmax(1).to(given)
 
     def gradient(self, x_t: Data, t: Level, y: Labels) -> Data:
-        """∇ log p_t(y | x_t) in x_t, for each image's own label; also under ``no_grad``."""
-        with torch.enable_grad():
-            x_t = x_t.detach().requires_grad_()
-            chosen = self(x_t, t).gather(1, y.long()[:, None])
-            return torch.autograd.grad(chosen.sum(), x_t)[0]
+        """∇ log p_t(y | x_t) in x_t, for each image's own label or one for all.
+
+        Also under ``no_grad``; otherwise the gradient can itself be differentiated.
+        """
+        graph = torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+        y = checks.labels("y", y, x_t, self.config.num_classes)
+        with torch.inference_mode(False), torch.enable_grad():
+            x = x_t if graph and x_t.requires_grad else x_t.detach().clone().requires_grad_()
+            chosen = self(x, t).gather(1, y.clone()[:, None])
+            return torch.autograd.grad(chosen.sum(), x, create_graph=graph)[0]
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float32, **card):
         """Write ``model.safetensors`` and ``card.json``; ``card`` adds entries to the latter."""
@@ -107,13 +119,16 @@ class NoisyClassifier(nn.Module):
         checkpoint.write_card(Path(folder), config | card)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> "NoisyClassifier":
+    def from_pretrained(
+        cls, folder: str | Path, device: torch.device | str = "cpu"
+    ) -> "NoisyClassifier":
         """In evaluation mode, float32. ``CheckpointError`` names the file at fault."""
-        if "noisy_classifier" not in checkpoint.read_card(Path(folder)):
+        device, folder = named_device(device), Path(folder)
+        if "noisy_classifier" not in checkpoint.read_card(folder):
             raise checkpoint.CheckpointError(f"{folder} holds no classifier of noisy images")
-        model = cls(checkpoint.read_entry(Path(folder), "noisy_classifier", ClassifierConfig))
-        checkpoint.load_weights(model, Path(folder) / "model.safetensors")
-        return model.eval()
+        model = cls(checkpoint.read_entry(folder, "noisy_classifier", ClassifierConfig))
+        checkpoint.load_weights(model, folder / "model.safetensors")
+        return model.to(device).eval()
 
 
 @dataclass(frozen=True)
@@ -127,7 +142,8 @@ class CrossEntropy(Objective):
             raise ValueError("y must be given: a classifier needs labels")
         k = self.draws_per_image
         x_t = model.sde.perturb(x_0.repeat_interleave(k, 0), draws.t, draws.noise)
-        log_p = model(x_t, draws.t).gather(1, y.long().repeat_interleave(k)[:, None])[:, 0]
+        y = checks.labels("y", y, x_0).repeat_interleave(k)
+        log_p = model(x_t, draws.t).gather(1, y[:, None])[:, 0]
         loss = -(draws.weight.to(log_p) * log_p).mean()
         return Losses(loss, loss.detach(), loss.new_zeros(()), loss.new_zeros(()))
 
@@ -162,35 +178,20 @@ def fit_classifier(
         # All but the number of iterations: that may be raised, and training goes on.
         "optimisation": checkpoint.to_json(optimisation) | {"iterations": None},
     }  # fmt: skip
-    card = made | {"iterations_done": 0, "seconds": 0.0, "losses": []}
-    resume = folder / "training.safetensors" if (folder / "training.safetensors").exists() else None
-    if resume:
-        card = json.loads(checkpoint.read_tensors(resume)[1]["card"])
+    card, state_file = made | {"iterations_done": 0, "seconds": 0.0, "losses": []}, folder / STATE
+    if state_file.exists():
+        card = state_card(state_file)
         if differing := [k for k in made if card.get(k) != made[k]]:
             raise checkpoint.CheckpointError(f"{folder} differs in {', '.join(differing)}")
+    elif (folder / "card.json").exists():
+        raise checkpoint.CheckpointError(
+            f"{folder} holds weights without the state to go on from ({STATE}); choose another "
+            "folder or delete this one"
+        )
     torch.manual_seed(seed)
-    model, accelerator = NoisyClassifier(config), make_accelerator(optimisation)
-    loop = training_loop(
-        model, data, CrossEntropy(UniformTime()), optimisation, seed, resume, accelerator
-    )
-    started, saved = time.monotonic() - card["seconds"], time.monotonic()
-    state: TrainingState | None = None
-    window: list[float] = []
-    bar = tqdm(
-        loop, disable=not progress, desc="classifier", initial=card["iterations_done"],
-        total=optimisation.total_iterations,
+    model, _ = fit_module(
+        NoisyClassifier(config), data, CrossEntropy(UniformTime()), optimisation, seed, card=card,
+        state_file=state_file, folder=folder, save_every=save_every, name="classifier",
+        progress=progress, losses_named=lambda losses: {"nats": float(losses.matching)},
     )  # fmt: skip
-    for state in bar:
-        window.append(float(state.losses.matching))
-        last = state.step == optimisation.total_iterations
-        if state.step % 100 and not last:
-            continue
-        card["losses"].append({"step": state.step, "nats": sum(window) / len(window)})
-        window.clear()
-        if last or time.monotonic() - saved > save_every:
-            seconds = time.monotonic() - started
-            card |= {"iterations_done": state.step, "seconds": seconds}
-            state.save(folder / "training.safetensors", card=json.dumps(card))
-            state.averaged.save_pretrained(folder, **card)
-            saved = time.monotonic()
-    return NoisyClassifier.from_pretrained(folder) if state is None else state.averaged.eval()
+    return model

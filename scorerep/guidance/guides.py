@@ -13,7 +13,7 @@ A scale other than 1 is no longer the score of any diffused law; it is what peop
 """
 
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -21,18 +21,21 @@ from scorerep import checkpoint
 from scorerep.guidance.classifier import NoisyClassifier
 from scorerep.model import ScoreModel
 from scorerep.sampling import Score
-from scorerep.sde import VESDE
-from scorerep.types import Data, Labels, Level
+from scorerep.sde import VESDE, expand_as, need_ve
+from scorerep.types import Data, Labels, Level, Times, checks
+from scorerep.types.devices import named_device
 from scorerep.worlds.law import ExactLaw
 
 
+@runtime_checkable
 class Guide(Protocol):
     """Whatever gives ∇ log p_t(y | x_t) for data of one shape under one SDE."""
 
     sde: VESDE
     image_shape: tuple[int, ...]
 
-    def gradient(self, x_t: Data, t: Level, y: Labels) -> Data: ...
+    def gradient(self, x_t: Data, t: Level, y: Labels) -> Data:
+        """Of the shape, dtype and device of x_t; t one number or ``(batch,)``, y alike."""
 
 
 class LawClassifier:
@@ -47,17 +50,29 @@ class LawClassifier:
     def __init__(self, law: ExactLaw, sde: VESDE, least: float = 0.0):
         if not law.labelled or len(law.class_prior) < 2:
             raise ValueError("guidance needs a law with labels of at least two classes")
-        self.law, self.sde, self.least, self.image_shape = law, sde, least, tuple(law.shape)
+        self.law, self.sde, self.image_shape = law, need_ve(sde, "LawClassifier"), tuple(law.shape)
+        self.least = checks.number("least", least, least=0)
 
     def gradient(self, x_t: Data, t: Level, y: Labels) -> Data:
-        """Exact, for one t: the class's posterior mean less the mean of all, over τ²."""
-        tau = float(self.sde.tau(t))
-        if tau < self.least:
-            return torch.zeros_like(x_t)
+        """Exact: the class's posterior mean less the mean of all, over τ²."""
+        checks.floating("x_t", x_t, self.image_shape, finite=False)
+        tau = self.sde.tau(checks.one_or_each("t", t, x_t, torch.float64))
+        y = checks.labels("y", y, x_t, len(self.law.class_prior))
+        near = tau >= self.least  # the others need no law, which may be the larger cost
+        if not bool(near.all()):
+            guide = torch.zeros_like(x_t)
+            if bool(near.any()):
+                guide = guide.index_put((near,), self._gradient(x_t[near], tau[near], y[near]))
+            return guide
+        return self._gradient(x_t, tau, y)
+
+    def _gradient(self, x_t: Data, tau: Times, y: Labels) -> Data:
+        if not bool((tau > 0).all()):
+            raise ValueError("t must be positive: at t = 0 there is no guidance")
         means, weights = self.law.class_means(x_t.double(), tau)
-        own = means[torch.arange(len(x_t)), y]
+        own = means[torch.arange(len(x_t), device=means.device), y]
         mean = (weights[:, None] @ means.flatten(2))[:, 0].view_as(own)
-        return ((own - mean) / tau**2).to(x_t)
+        return ((own - mean) / expand_as(tau.square(), own)).to(x_t)
 
 
 class ScoreDifference:
@@ -83,22 +98,35 @@ def guided_score(
 
     Args:
         model: an unconditional score model, or a function (x_t, t) -> score.
-        y: the label of each image of the batch.
+        y: the label of each image of the batch, or one for all of them.
+        scale: a finite number; 0 does not guide.
 
     Raises:
         ValueError: no labels; a model of another SDE or shape than the guide's, or with a code.
     """
     if y is None:
         raise ValueError("y must be given: without labels there is nothing to guide to")
+    if not isinstance(guide, Guide):
+        raise TypeError(
+            f"guide must have sde, image_shape and gradient(x_t, t, y), got {type(guide).__name__}"
+        )
+    scale = checks.number("scale", scale)
     score = model
     if isinstance(model, ScoreModel):
         _check_unconditional(model)
         _check_fit(guide.sde, guide.image_shape, model)
         score = model.score
-    return lambda x_t, t: score(x_t, t) + scale * guide.gradient(x_t, t, y)
+    y = torch.as_tensor(y)
+
+    def guided(x_t: Data, t: Level) -> Data:
+        return score(x_t, t) + scale * guide.gradient(x_t, t, checks.labels("y", y, x_t))
+
+    return guided
 
 
-def load_pair(model: str | Path, classifier: str | Path) -> tuple[ScoreModel, NoisyClassifier]:
+def load_pair(
+    model: str | Path, classifier: str | Path, device: torch.device | str = "cpu"
+) -> tuple[ScoreModel, NoisyClassifier]:
     """A score model and a classifier from their folders, trained on the same data.
 
     ``ValueError`` if their cards name other data, another SDE or another shape.
@@ -106,7 +134,11 @@ def load_pair(model: str | Path, classifier: str | Path) -> tuple[ScoreModel, No
     sums = [checkpoint.read_card(Path(f)).get("data_checksum") for f in (model, classifier)]
     if None in sums or sums[0] != sums[1]:
         raise ValueError(f"{model} and {classifier} were trained on different data: {sums}")
-    pair = ScoreModel.from_pretrained(model), NoisyClassifier.from_pretrained(classifier)
+    device = named_device(device)
+    pair = tuple(
+        kind.from_pretrained(folder, device)
+        for kind, folder in ((ScoreModel, model), (NoisyClassifier, classifier))
+    )
     _check_fit(pair[1].sde, pair[1].image_shape, pair[0])
     return pair
 

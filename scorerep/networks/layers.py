@@ -31,11 +31,16 @@ def initialise(layer: nn.Module, zero: bool = False) -> nn.Module:
 
 
 def conv(in_channels: int, out_channels: int, size: int = 3, zero: bool = False) -> nn.Conv2d:
-    """A convolution that keeps the resolution."""
+    """A convolution of ``size`` × ``size`` pixels that keeps the resolution.
+
+    Maps (batch, in_channels, height, width) to (batch, out_channels, height, width); ``zero``
+    begins with weights of zero.
+    """
     return initialise(nn.Conv2d(in_channels, out_channels, size, padding=size // 2), zero)
 
 
 def dense(in_features: int, out_features: int) -> nn.Linear:
+    """A dense layer from (batch, in_features) to (batch, out_features)."""
     return initialise(nn.Linear(in_features, out_features))
 
 
@@ -92,7 +97,7 @@ class ResidualBlock(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Single-head attention over all positions, as a residual branch."""
+    """Single-head attention over all positions, as a residual branch; ``channels`` in and out."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -102,7 +107,9 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Features) -> Features:
         q, k, v = self.query_key_value(self.norm(x)).flatten(2).transpose(1, 2).chunk(3, dim=2)
-        h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(x.shape)
+        # One head, named: fused kernels and the ONNX exporter want four dimensions.
+        h = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None])[:, 0]
+        h = h.transpose(1, 2).reshape(x.shape)
         return (x + self.out(h)) / math.sqrt(2)
 
 
@@ -131,6 +138,14 @@ class NoiseFeatures(nn.Module):
             raise ValueError(f"kind must be 'positional' or 'fourier', got {kind!r}")
         self.register_buffer("frequencies", frequencies)  # saved with the weights
 
+    def _apply(self, fn, recurse=True):
+        # Angles reach hundreds of radians: in a network of half precision, too, they are exact.
+        before = self.frequencies
+        super()._apply(fn, recurse)
+        if self.frequencies.dtype in (torch.float16, torch.bfloat16):
+            self.frequencies = before.to(self.frequencies.device)
+        return self
+
     def forward(self, log_sigma: Times) -> Embedding:
         angles = log_sigma[:, None] * self.frequencies
         return torch.cat([angles.sin(), angles.cos()], dim=1)
@@ -140,7 +155,8 @@ class Conditioning(nn.Module):
     """One embedding of the noise level and, where there is one, of the code.
 
     Two dense layers embed the noise level; four map the code z back to the same
-    width (A.1 of the paper); their sum is what every residual block receives.
+    width (A.1 of the paper); their sum is what every residual block receives. ``kind`` is that of
+    the ``features`` of the noise level, of ``NoiseFeatures``.
     """
 
     def __init__(self, features: int, width: int, kind: str, latent: int = 0):
@@ -151,12 +167,15 @@ class Conditioning(nn.Module):
         self.code = dense_stack(latent, width, width, layers=4) if latent else None
 
     def forward(self, log_sigma: Times, z: Codes | None = None) -> Embedding:
-        embedding = self.noise(log_sigma)
+        features, *embed = self.noise
+        embedding = features(log_sigma).to(embed[0].weight.dtype)
+        for layer in embed:
+            embedding = layer(embedding)
         return embedding if self.code is None else embedding + self.code(z)
 
 
 def dense_stack(in_features: int, hidden: int, out_features: int, layers: int) -> nn.Sequential:
-    """``layers`` dense layers with SiLU between them."""
+    """``layers`` dense layers, ``in_features`` to ``out_features``, ``hidden`` and SiLU between."""
     widths = [in_features] + [hidden] * (layers - 1) + [out_features]
     stack = [dense(a, b) for a, b in zip(widths, widths[1:])]
     return nn.Sequential(*(m for layer in stack for m in (layer, nn.SiLU())))[:-1]

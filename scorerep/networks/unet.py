@@ -75,7 +75,7 @@ class UNet(nn.Module):
     Args:
         image_shape: (channel, height, width).
         channels, blocks, attention, dropout: see ``DownsamplingHalf``. The middle has
-            attention where any level has.
+            attention if ``attention`` names any resolution.
         features: "positional" or "fourier" features of log σ.
         latent: dimension of the code z; 0 for an unconditional network.
     """

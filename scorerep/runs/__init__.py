@@ -1,6 +1,9 @@
 """Runs of the paper's figures: values, budgets, folders, tables, and the command line.
 
-experiment    one run as a value;   paper   those of the figures, at three budgets
-fit           train one into a folder;   sweep   one for each noise level and seed
-tables        CSV files;   costs   counted operations;   cli   the commands
+experiment   one run as a value;   paper   those of the figures, at three budgets
+fit          train one into a folder;   folder   what is there;   stop   signals
+sweep        one for each noise level and seed;   tables   CSV files
+stages       one, scored as it goes;   queue   many, in order of value, by several workers
+report       scores and a picture of a run;   costs   counted operations
+commands     of the command line;   cli   their errors, in one line
 """

@@ -7,14 +7,29 @@
 Its JSON form is stored in the card of every checkpoint.
 """
 
+import math
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from scorerep.data.sources import CLASSES
 from scorerep.model import ModelConfig
 from scorerep.objective import Objective
 from scorerep.sde import VESDE
 from scorerep.times import SingleTime, TimeDistribution, UniformSigma, UniformTime, log_normal_sigma
 from scorerep.training import Optimisation
+
+
+def quick_model() -> ModelConfig:
+    """The quick start's network, of scikit-learn's 8×8 digits."""
+    return ModelConfig(image_shape=(1, 8, 8), channels=(16, 32), dropout=0.0)
+
+
+def quick_optimisation() -> Optimisation:
+    """The quick start's budget: under two minutes on two cores."""
+    return Optimisation(
+        iterations=700, frozen_iterations=700, batch_size=64, learning_rate=2e-3, warmup=100,
+        ema=0.99,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -34,10 +49,17 @@ class EncoderPhase:
     draws_per_image: int = 1
     """Noise draws for each encoded image."""
 
+    def __post_init__(self):
+        _check_choices(self)
+        _check_whole("draws_per_image", self.draws_per_image, 1)
+
 
 @dataclass(frozen=True)
 class Experiment:
-    """One training run. The defaults are those of the quick start on scikit-learn's digits."""
+    """One training run. The defaults are the quick start's, on scikit-learn's digits.
+
+    ``ValueError`` names the entry that is not possible and says what is.
+    """
 
     name: str = "digits"
     """Also the default name of the run's folder."""
@@ -45,7 +67,7 @@ class Experiment:
     """Data set."""
     classes: tuple[str, ...] = ()
     """Names of the classes to keep; empty for all."""
-    model: ModelConfig = field(default_factory=ModelConfig)
+    model: ModelConfig = field(default_factory=quick_model)
     """SDE, score network, encoder and parametrisation."""
     times: Literal["uniform_t", "uniform_sigma", "single_t"] = "uniform_t"
     """Distribution of t in the objective, which steers the code."""
@@ -61,7 +83,7 @@ class Experiment:
     """The paper's are 1e-5 for L1 and 1e-7 for KL."""
     draws_per_image: int = 1
     """Noise draws for each encoded image."""
-    optimisation: Optimisation = field(default_factory=Optimisation)
+    optimisation: Optimisation = field(default_factory=quick_optimisation)
     """Budget, learning rate, averaging, precision."""
     encoder_phase: EncoderPhase | None = None
     """Learn the encoder like this first; then optimisation.iterations may be 0."""
@@ -69,6 +91,24 @@ class Experiment:
     """Of initial weights, batches, noise and dropout."""
 
     def __post_init__(self):
+        _check_choices(self)
+        if not self.name.isprintable() or not self.name.strip(". ") or set(self.name) & set("/\\"):
+            raise ValueError(f"name must be that of a folder, without a slash, got {self.name!r}")
+        known = CLASSES[self.data]
+        if unknown := [name for name in self.classes if name not in known]:
+            raise ValueError(
+                f"unknown class {unknown[0]!r}: {self.data} has the classes {', '.join(known)}"
+            )
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError(f"classes names a class twice: {', '.join(self.classes)}")
+        if not 0 < self.single_t <= 1:
+            raise ValueError(f"single_t must lie in (0, 1], got {self.single_t}")
+        if not 0 <= self.regulariser_weight < math.inf:
+            raise ValueError(
+                f"regulariser_weight must be finite and not negative, got {self.regulariser_weight}"
+            )
+        _check_whole("draws_per_image", self.draws_per_image, 1)
+        _check_whole("seed", self.seed, 0, 2**32 - 1)
         if (self.regulariser == "kl") != self.model.probabilistic and self.model.latent:
             raise ValueError("regulariser 'kl' and model.probabilistic=True go together")
         if self.encoder_phase is not None and not self.model.encoder_channels:
@@ -118,3 +158,17 @@ class Experiment:
         for side in self.model.image_shape:
             d *= side
         return self.regulariser_weight * d / 2
+
+
+def _check_choices(value: Any):
+    """``ValueError`` for an entry that is not one of those its type names."""
+    for name, hint in get_type_hints(type(value)).items():
+        if get_origin(hint) is Literal and getattr(value, name) not in get_args(hint):
+            choices = ", ".join(map(repr, get_args(hint)))
+            raise ValueError(f"{name} must be one of {choices}, got {getattr(value, name)!r}")
+
+
+def _check_whole(name: str, value: Any, low: int, high: int | None = None):
+    if not isinstance(value, int) or value < low or (high is not None and value > high):
+        wanted = f"a whole number of at least {low}" if high is None else f"in {low}..{high}"
+        raise ValueError(f"{name} must be {wanted}, got {value!r}")

@@ -1,6 +1,7 @@
-"""Run an experiment into a folder: progress, checkpoints, card. The caller of ``training_loop``.
+"""Train into a folder: progress, checkpoints, card. The caller of ``training_loop``.
 
-The folder can be stopped at any moment and continued by the same command.
+A run can be stopped at any moment and is continued by the same call. Stopped by Ctrl-C or
+SIGTERM it finishes its step and saves; killed, it goes on from its last save.
 """
 
 import json
@@ -8,23 +9,27 @@ import logging
 import os
 import platform
 import time
-from dataclasses import fields, replace
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from torch import nn
 from tqdm.auto import tqdm
 
 from scorerep import checkpoint
 from scorerep.data.images import ImageData
 from scorerep.model import ScoreModel
-from scorerep.objective import Objective
+from scorerep.objective import Losses, Objective
+from scorerep.runs import folder as folders
 from scorerep.runs.experiment import Experiment
+from scorerep.runs.stop import Stopped, stop_noted
 from scorerep.training import Optimisation, TrainingState, make_accelerator, training_loop
 
 LOG = logging.getLogger(__name__)
+AGREE_EVERY = 10  # steps between two looks of several processes at whether one was stopped
 COLLAPSED = 1e-3  # a code whose standard deviation is below this carries nothing
 
 
@@ -50,87 +55,45 @@ def fit(
             random ones; it takes the place of a first phase of the encoder's own.
 
     Raises:
-        CheckpointError: folder not writable, damaged, or of another experiment or other data.
+        CheckpointError: folder not writable, damaged, of another experiment or other data, or
+            with weights and without the state that more steps would go on from.
+        ModuleNotFoundError: ``tensorboard`` is not installed.
+        Stopped: by Ctrl-C or SIGTERM; everything is saved.
         TrainingDiverged: the loss is no longer finite; the last checkpoint stays.
-        ValueError: the data's image shape is not the model's.
+        ValueError: the data's image shape or number of classes is not the model's.
     """
-    folder = Path(folder)
-    if tuple(data.image_shape) != tuple(experiment.model.image_shape):
-        raise ValueError(
-            f"{data.name} has images of shape {tuple(data.image_shape)}, but the model of "
-            f"{experiment.name!r} expects image_shape={tuple(experiment.model.image_shape)}"
-        )
-    classes = experiment.model.num_classes
-    if classes and classes != len(data.classes):
-        raise ValueError(f"model.num_classes is {classes}, {data.name} has {len(data.classes)}")
+    folder, first = Path(folder), experiment.first_phase()
+    folders.check_data(experiment, data)
+    objective = experiment.objective()
+    writer = summary_writer(folder / "tensorboard") if tensorboard else None
     checkpoint.check_writable(folder)
-    encoder, first = None, experiment.first_phase()
-    if first is not experiment and start is None:
+    card = folders.card_to_go_on_with(folder, experiment, data, new_card(experiment, data))
+    if folders.finished_without_state(folder, experiment, card):
+        device = make_accelerator(experiment.optimisation).device
+        return ScoreModel.from_pretrained(folder, str(device))
+    encoder = None
+    if first is not experiment and start is None and card["iterations_done"] == 0:
         encoder = fit(first, data, folder / "encoder", save_every, progress, tensorboard).encoder
+        learned = checkpoint.read_card(folder / "encoder")
+        card["encoder_phase"] = {k: learned[k] for k in ("iterations_done", "seconds", "losses")}
     torch.manual_seed(experiment.seed)
     model = ScoreModel(experiment.model)
-    card, resume = _resumable(folder, experiment, data)
-    if start is not None and resume is None:
+    if encoder is not None:
+        model.encoder.load_state_dict(encoder.state_dict())
+    if start is not None and card["iterations_done"] == 0:
         checkpoint.load_weights(model, Path(start) / "model.safetensors")
         began = checkpoint.read_card(start)
         card["start"] = {k: began.get(k) for k in ("iterations_done", "seconds", "seed")}
         learned = began.get("encoder_phase", began)
         card["encoder_phase"] = {k: learned[k] for k in ("iterations_done", "seconds", "losses")}
-    if encoder is not None:
-        model.encoder.load_state_dict(encoder.state_dict())
-        learned = checkpoint.read_card(folder / "encoder")
-        card["encoder_phase"] = {k: learned[k] for k in ("iterations_done", "seconds", "losses")}
-    accelerator = make_accelerator(experiment.optimisation)
-    loop = training_loop(
-        model, data, experiment.objective(), experiment.optimisation, experiment.seed, resume,
-        accelerator,
+    model, card = fit_module(
+        model, data, objective, experiment.optimisation, experiment.seed, card=card,
+        state_file=folder / folders.STATE, folder=folder, stop_after=stop_after,
+        save_every=save_every, name=experiment.name, progress=progress, writer=writer,
     )  # fmt: skip
-    writer = None
-    if tensorboard and accelerator.is_main_process:
-        from torch.utils.tensorboard import SummaryWriter
-
-        writer = SummaryWriter(folder / "tensorboard")
-
-    total = experiment.optimisation.total_iterations
-    window_size = max(1, total // 100)
-    bar = tqdm(
-        total=total, initial=card["iterations_done"], desc=experiment.name,
-        disable=not (progress and accelerator.is_main_process),
-    )  # fmt: skip
-    started, saved, window, state = time.monotonic() - card["seconds"], time.monotonic(), [], None
-    for state in loop:
-        window.append(torch.stack([*state.losses]))
-        bar.update()
-        if state.step % window_size == 0 or state.step == total:
-            matching, regulariser, code_std = torch.stack(window).mean(0)[1:].tolist()
-            entry = {
-                "step": state.step, "matching": matching, "regulariser": regulariser,
-                "code_std": code_std,
-            }  # fmt: skip
-            card["losses"].append(entry)
-            bar.set_postfix({"loss": f"{matching:.4f}", "code std": f"{code_std:.3f}"})
-            if writer is not None:
-                for key, value in entry.items():
-                    writer.add_scalar(key, value, state.step)
-            window.clear()
-        card |= {"iterations_done": state.step, "seconds": time.monotonic() - started}
-        # A checkpoint falls on the end of a window, so that a resumed card equals an unbroken one.
-        due = time.monotonic() - saved > save_every and not window
-        if due or state.step in (total, stop_after):
-            if accelerator.is_main_process:
-                save(state, card, folder)
-            saved = time.monotonic()
-        if state.step == stop_after:
-            break
-    bar.close()
-    if writer is not None:
-        writer.close()
-    accelerator.wait_for_everyone()  # the first process has written by then
-    if state is None:  # nothing left to do
-        return ScoreModel.from_pretrained(folder)
     if model.config.latent and card["losses"] and card["losses"][-1]["code_std"] < COLLAPSED:
         LOG.warning("the code of %s has collapsed: it is the same for all images", experiment.name)
-    return state.averaged.eval()
+    return model
 
 
 def train_for(
@@ -146,41 +109,163 @@ def train_for(
     """Train for so many processor seconds; the averaged model and the number of steps.
 
     Seconds of all threads of this process are counted, so that a busy machine does not
-    shorten a run. ``optimisation.iterations`` is a limit as well; decay counts back from it.
+    shorten a run. On a GPU they are those of the processor that feeds it and waits for it, and
+    say little of the GPU: limit the steps there, by ``optimisation.iterations``, which is a
+    limit here as well.
 
     Args:
-        path: the state is kept there, and a run that was stopped goes on from it.
+        path: the state is kept there, and a run that was stopped goes on from it; of a run that
+            is over, its model is returned.
         save_every: processor seconds between two saves.
     """
-    if seconds <= 0:
+    if not seconds > 0:
         raise ValueError(f"seconds must be positive, got {seconds}")
-    used = 0.0
-    if path is not None and path.exists():
-        used = float(checkpoint.read_tensors(path)[1]["seconds"])
-    loop = training_loop(
-        model, data, objective, optimisation, seed,
-        resume=path if used else None, accelerator=make_accelerator(optimisation),
+    card = {"iterations_done": 0, "seconds": 0.0, "losses": []}
+    if path is not None and Path(path).exists():
+        card = folders.state_card(Path(path))
+    model, card = fit_module(
+        model, data, objective, optimisation, seed, card=card, state_file=path,
+        processor_seconds=seconds, save_every=save_every, progress=False,
     )  # fmt: skip
-    started, saved = time.process_time() - used, used
-    for state in loop:
-        now = time.process_time() - started
-        if path is not None and now - saved >= save_every:
-            state.save(path, seconds=repr(now))
-            saved = now
-        if now >= seconds:
-            break
-    return state.averaged.eval(), state.step
+    return model, card["iterations_done"]
 
 
-def save(state: TrainingState, card: dict[str, Any], folder: Path):
-    """One checkpoint: the state to resume from first, then the weights to use and their card."""
-    state.save(folder / "training.safetensors", card=json.dumps(card))
-    state.averaged.save_pretrained(folder, **{k: v for k, v in card.items() if k != "model"})
+def named(losses: Losses) -> dict[str, float]:
+    """What a card keeps of the losses of a score model."""
+    names = ("matching", "regulariser", "code_std")
+    return {name: float(getattr(losses, name)) for name in names}
+
+
+def fit_module(
+    model: nn.Module,
+    data: ImageData,
+    objective: Objective,
+    optimisation: Optimisation,
+    seed: int = 0,
+    *,
+    card: dict[str, Any],
+    state_file: Path | None = None,
+    folder: Path | None = None,
+    stop_after: int | None = None,
+    processor_seconds: float | None = None,
+    save_every: float = 120.0,
+    name: str = "training",
+    progress: bool = True,
+    writer: Any = None,
+    losses_named: Callable[[Losses], dict[str, float]] = named,
+) -> tuple[nn.Module, dict[str, Any]]:
+    """What every run into a folder does: train on, log, save, stop; the averaged model, its card.
+
+    It ends at the last iteration, at ``stop_after`` or after ``processor_seconds``, and then
+    saves; where nothing is left to do, the model comes from the state.
+
+    Args:
+        card: "iterations_done", "seconds" and "losses" are kept up to date; the rest is the
+            caller's. It must be that of ``state_file`` if there is one.
+        state_file: everything that going on needs; nothing is kept without it.
+        folder: also receives the averaged weights, by ``model.save_pretrained``, and the card.
+        save_every: seconds between two saves, of the processor if its seconds are the limit.
+        name: on the progress bar.
+        writer: of TensorBoard's event files, or None.
+        losses_named: entries of the card for the mean losses of a hundredth of the run.
+    """
+    if stop_after is not None and stop_after < 1:
+        raise ValueError(f"stop_after must be at least 1, got {stop_after}")
+    clock = time.monotonic if processor_seconds is None else time.process_time
+    accelerator, total = make_accelerator(optimisation), optimisation.total_iterations
+    resume = state_file if state_file is not None and Path(state_file).exists() else None
+    last = min(total, stop_after or total)
+    if accelerator.is_main_process and state_file is not None:
+        folders.clean(state_file, folder)
+    done, limit = card["iterations_done"], processor_seconds or float("inf")
+    if resume and (done >= last or card["seconds"] >= limit):
+        if done > last:
+            LOG.warning("%s has done %d steps, more than the %d asked for", name, done, last)
+        model = folders.restore(model, resume, folder, card, accelerator.is_main_process)
+        accelerator.wait_for_everyone()
+        return model.to(accelerator.device).eval(), card
+
+    window = folders.unfinished_window(resume, accelerator.device) if resume else []
+    window_size = max(1, total // 100)
+    loop = training_loop(model, data, objective, optimisation, seed, resume, accelerator)
+    bar = tqdm(
+        total=total, initial=done, desc=name,
+        disable=not (progress and accelerator.is_main_process),
+    )  # fmt: skip
+    started, saved = clock() - card["seconds"], card["seconds"]
+    try:
+        with stop_noted() as stop:
+            for state in loop:
+                window.append(torch.stack([*state.losses]).detach())
+                bar.update()
+                if state.step % window_size == 0 or state.step == total:
+                    means = accelerator.reduce(torch.stack(window).mean(0), "mean")
+                    entry = losses_named(Losses(*means))
+                    card["losses"].append({"step": state.step, **entry})
+                    bar.set_postfix({k: f"{v:.4g}" for k, v in entry.items()})
+                    if writer is not None:
+                        for key, value in entry.items():
+                            writer.add_scalar(key, value, state.step)
+                    window.clear()
+                now = clock() - started
+                card |= {"iterations_done": state.step, "seconds": now}
+                over = state.step >= last
+                if not over and (accelerator.num_processes == 1 or state.step % AGREE_EVERY == 0):
+                    over = any_process(accelerator, now >= limit or bool(stop))
+                if over or now - saved >= save_every:
+                    if accelerator.is_main_process and state_file is not None:
+                        save(state, card, window, state_file, folder)
+                    saved = now
+                if over:
+                    break
+            if stop:
+                raise Stopped(state.step, stop[0], kept=state_file is not None)
+    finally:
+        bar.close()
+        if writer is not None:
+            writer.close()
+    accelerator.wait_for_everyone()  # the first process has written by then
+    return state.averaged.eval(), card
+
+
+def any_process(accelerator: Accelerator, over: bool) -> bool:
+    """Whether ``over`` holds on any process: none may wait for one that has stopped."""
+    if accelerator.num_processes == 1:
+        return over
+    return bool(accelerator.reduce(torch.tensor(float(over), device=accelerator.device)))
+
+
+def save(
+    state: TrainingState,
+    card: dict[str, Any],
+    window: list[torch.Tensor],
+    state_file: Path,
+    folder: Path | None,
+):
+    """One checkpoint: the state to resume from first, then the weights to use and their card.
+
+    ``window`` holds the losses since the card's last entry.
+    """
+    rows = json.dumps([row.tolist() for row in window])
+    state.save(Path(state_file), card=json.dumps(card), window=rows)
+    if folder is not None:
+        folders.write_weights(state.averaged, card, folder)
+
+
+def summary_writer(folder: Path) -> Any:
+    """TensorBoard's, on the first process only."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "tensorboard is not installed: pip install 'scorerep[tensorboard]'", name=error.name
+        ) from None
+    return SummaryWriter(folder) if int(os.environ.get("RANK", 0)) == 0 else None
 
 
 def load_experiment(folder: Path) -> Experiment:
     """The experiment that the weights in ``folder`` came from."""
-    return checkpoint.from_json(Experiment, checkpoint.read_card(folder)["experiment"])
+    return checkpoint.read_entry(folder, "experiment", Experiment)
 
 
 def new_card(experiment: Experiment, data: ImageData) -> dict[str, Any]:
@@ -197,34 +282,3 @@ def new_card(experiment: Experiment, data: ImageData) -> dict[str, Any]:
         "effective_regulariser_weight": experiment.effective_regulariser_weight(),
         "losses": [],
     }
-
-
-def _resumable(folder: Path, experiment: Experiment, data: ImageData):
-    """The card to go on with, and the file to resume from if there is one."""
-    path, card = folder / "training.safetensors", new_card(experiment, data)
-    if not path.exists():
-        return card, None
-    _, metadata = checkpoint.read_tensors(path)
-    old = json.loads(metadata["card"])
-    differing = _differing(checkpoint.from_json(Experiment, old["experiment"]), experiment)
-    if differing:
-        raise checkpoint.CheckpointError(
-            f"{folder} holds another experiment (it differs in {', '.join(differing)}); "
-            "choose another folder or delete this one"
-        )
-    if old["data_checksum"] != card["data_checksum"]:
-        raise checkpoint.CheckpointError(f"{folder} was trained on other data than these")
-    return old | {"experiment": card["experiment"]}, path
-
-
-def _differing(old: Experiment, new: Experiment) -> list[str]:
-    """Names of the entries that differ, but for the budget: it may be raised, and a run goes on.
-
-    Not with decay, whose rates have fallen towards the end that was asked for first.
-    """
-    if not old.optimisation.decay:
-        # More steps of the last phase only: a frozen phase fixes what came before it.
-        last = "frozen_iterations" if old.optimisation.frozen_iterations else "iterations"
-        budget = {last: getattr(new.optimisation, last)}
-        old = replace(old, optimisation=replace(old.optimisation, **budget))
-    return [f.name for f in fields(old) if getattr(old, f.name) != getattr(new, f.name)]

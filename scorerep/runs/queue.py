@@ -17,15 +17,17 @@ that a run is done is set after that.
 
 import importlib
 import json
+import math
 import os
 import platform
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -37,11 +39,13 @@ from filelock import FileLock, Timeout
 
 from scorerep import checkpoint
 from scorerep.runs.experiment import Experiment
+from scorerep.runs.fit import fit
 from scorerep.runs.stages import KEY, STAGES, Judge, averaged, train_in_stages
 from scorerep.runs.tables import merge_rows, write_table
 
 HELD = 75  # exit status of a run that another process holds
 STOPPED = 130  # and of one that was told to stop
+GRACE = 60.0  # seconds that a run has to finish its step and save
 BEAT = 5.0  # seconds between two signs of life
 
 
@@ -58,7 +62,7 @@ class Run:
     experiment: Experiment | None = None
     """What to train and score."""
     study: tuple[str, ...] = ()
-    """Or a module to run as a program, and its arguments."""
+    """Or a module to run as a program, and its arguments; ``{runs}`` is the queue's folder."""
     start: Path | None = None
     """Weights that the experiment begins with, instead of random ones."""
     samples: int = 0
@@ -96,6 +100,8 @@ class Plan:
     """Images that codes are scored on."""
     save_every: float = 120.0
     """Seconds between two saved states."""
+    scored: bool = True
+    """False on a machine that only trains: the folders of the runs are scored on another one."""
 
     def __post_init__(self):
         names = [run.name for run in self.runs]
@@ -106,6 +112,7 @@ class Plan:
                 raise ValueError(f"{run.name} needs {', '.join(missing)}, which the plan has not")
 
     def named(self, name: str) -> Run:
+        """The run that has this name."""
         for run in self.runs:
             if run.name == name:
                 return run
@@ -113,13 +120,16 @@ class Plan:
 
 
 def load_plan(module: str) -> Plan:
-    """``PLAN`` of a module, which is looked for in the current folder too."""
+    """The ``PLAN`` of a module, or ``module:NAME``; the current folder is looked in too."""
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
+    module, _, name = module.partition(":")
     try:
-        return importlib.import_module(module).PLAN
+        return getattr(importlib.import_module(module), name or "PLAN")
     except (ModuleNotFoundError, AttributeError) as error:
-        raise ValueError(f"plan: {module!r} is no module with a PLAN ({error})") from None
+        raise ValueError(
+            f"plan: {module!r} is no module with a {name or 'PLAN'} ({error})"
+        ) from None
 
 
 def default_folder() -> Path:
@@ -135,11 +145,12 @@ def execute(plan: Plan, run: Run, root: Path) -> bool:
     place = root / run.name
     place.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(place / ".lock", timeout=0), signs_of_life(place):
-            if not (place / "done").exists() and run.name not in finished(plan):
+        with FileLock(place / ".lock", timeout=0), signs_of_life(place) as used:
+            if not (place / "done").exists() and run.name not in finished(plan, root):
                 (place / "failed").unlink(missing_ok=True)
-                train(plan, run, root) if run.experiment else study(run)
-            (place / "done").touch()
+                train(plan, run, root, used) if run.experiment else study(run, root)
+            if plan.scored:
+                (place / "done").touch()
     except Timeout:
         return False
     except Exception as error:
@@ -148,9 +159,9 @@ def execute(plan: Plan, run: Run, root: Path) -> bool:
     return True
 
 
-def study(run: Run):
+def study(run: Run, root: Path):
     """A module as a program, within this process: whatever ends this one ends it too."""
-    module, *arguments = run.study
+    module, *arguments = (part.replace("{runs}", str(root)) for part in run.study)
     before = sys.argv
     sys.argv = [module, *arguments]
     try:
@@ -162,13 +173,20 @@ def study(run: Run):
         sys.argv = before
 
 
-def train(plan: Plan, run: Run, root: Path):
-    """Train and score in stages; rows at each stage, weights before the last ones."""
+def train(plan: Plan, run: Run, root: Path, used: Callable[[], float] = lambda: math.nan):
+    """Train and score in stages; rows at each stage, weights before the last ones.
+
+    Args:
+        used: says how many processor seconds the run has used by now.
+    """
     place, experiment = root / run.name, run.experiment
     judge = Judge(experiment.data, experiment.classes, plan.classifier, plan.most)
     start = place / "start" if run.start else None
     if start and not (start / "card.json").exists():
         copy_weights(run.start, start)
+    if not plan.scored:
+        fit(experiment, judge.train, place, plan.save_every, progress=False, start=start)
+        return
     written = [int(path.stem.removeprefix("rows-")) for path in place.glob("rows-*.csv")]
     total = experiment.optimisation.total_iterations
     for rows in train_in_stages(
@@ -176,7 +194,7 @@ def train(plan: Plan, run: Run, root: Path):
     ):
         stage = max((row["iterations"] for row in rows), default=0)
         for row in rows:
-            row["core_seconds"] = core_seconds(place) if row["code"] == "trained" else None
+            row["core_seconds"] = round(used(), 1) if row["code"] == "trained" else None
         if stage == total:
             ship(plan, run, place)
         if rows:
@@ -193,18 +211,23 @@ def publish(plan: Plan, root: Path, place: Path):
             merge_rows(pd.concat(rows), plan.table, KEY)
 
 
-def finished(plan: Plan) -> set[str]:
-    """Names of the experiments whose last row is in the table, wherever they ran."""
+def finished(plan: Plan, root: Path) -> set[str]:
+    """Names of the experiments whose last row is in the table, wherever they ran.
+
+    Of a plan without scores, of those that are trained.
+    """
+    if not plan.scored:
+        return {run.name for run in plan.runs if run.experiment and share_of(run, root) == 1}
     if not plan.table.exists():
         return set()
     table = pd.read_csv(plan.table)
-    rows = table[table.code == "trained"][["run", "t", "seed", "iterations"]].fillna(-1)
+    rows = table[table.code == "trained"][["run", "t", "seed", "frozen", "iterations"]].fillna(-1)
     known = set(rows.itertuples(index=False, name=None))
     found = set()
     for run in plan.runs:
         if (e := run.experiment) is not None:
-            t = e.single_t if e.times == "single_t" else -1
-            if (e.name, t, e.seed, e.optimisation.total_iterations) in known:
+            t, steps = (e.single_t if e.times == "single_t" else -1), e.optimisation
+            if (e.name, t, e.seed, steps.frozen_iterations, steps.total_iterations) in known:
                 found.add(run.name)
     return found
 
@@ -237,27 +260,28 @@ def core_seconds(place: Path) -> float:
 
 @contextmanager
 def signs_of_life(place: Path):
-    """Say every few seconds that this process works here, and what it has used.
+    """Say every few seconds that this process works here; gives what says what the run has used.
 
     A process whose parent is gone stops: a new worker would be one too many.
     """
     before, parent = core_seconds(place) - _used(), os.getppid()
     over = threading.Event()
 
+    def sign():
+        known = {"pid": os.getpid(), "host": platform.node(), "time": time.time()}
+        _write(place / "alive.json", known | {"core_seconds": before + _used()})
+
     def beat():
-        while True:
-            used = before + _used()
-            sign = {"pid": os.getpid(), "host": platform.node(), "time": time.time()}
-            _write(place / "alive.json", sign | {"core_seconds": used})
-            if over.wait(BEAT):
-                break
+        while not over.wait(BEAT):
+            sign()
             if os.getppid() != parent:
                 os.kill(os.getpid(), signal.SIGTERM)
 
+    sign()
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
     try:
-        yield
+        yield lambda: before + _used()
     finally:
         over.set()
         thread.join()
@@ -305,19 +329,24 @@ def state_of(run: Run, root: Path, done: Collection[str] = ()) -> State:
     used = core_seconds(place) / 3600
     if (place / "done").exists() or run.name in done:
         return State("done", 1.0, used)
-    share = 0.0
-    if run.experiment:
-        first, share = run.experiment.first_phase(), 0.0
-        folders = [(place, run.experiment)]
-        if first is not run.experiment:
-            folders.append((place / "encoder", first))
-        done = sum(_read(folder / "card.json").get("iterations_done", 0) for folder, _ in folders)
-        share = done / sum(e.optimisation.total_iterations for _, e in folders)
+    share = share_of(run, root)
     if is_alive(place):
         return State("running", share, used)
     if (place / "failed").exists():
         return State("failed", share, used, (place / "failed").read_text().strip())
     return State("started" if used else "waiting", share, used)
+
+
+def share_of(run: Run, root: Path) -> float:
+    """Steps that are saved of all steps, in [0, 1]; 0 for a study."""
+    if run.experiment is None:
+        return 0.0
+    first, place = run.experiment.first_phase(), root / run.name
+    parts = [(place, run.experiment)]
+    if first is not run.experiment and run.start is None:
+        parts.append((place / "encoder", first))
+    done = sum(_read(folder / "card.json").get("iterations_done", 0) for folder, _ in parts)
+    return done / sum(part.optimisation.total_iterations for _, part in parts)
 
 
 def is_alive(place: Path) -> bool:
@@ -335,8 +364,13 @@ def is_alive(place: Path) -> bool:
 
 
 def next_run(plan: Plan, root: Path, only: str = "*", leave: Collection[str] = ()) -> Run | None:
-    """The first run that is neither done nor held nor waits for another."""
-    known = finished(plan)
+    """The first run that is neither done nor held nor waits for another.
+
+    Args:
+        only: a pattern of names, as a shell has them.
+        leave: names that are passed over.
+    """
+    known = finished(plan, root)
     words = {run.name: state_of(run, root, known).word for run in plan.runs}
     for run in plan.runs:
         ready = all(words[name] == "done" for name in run.needs)
@@ -390,12 +424,18 @@ def work(
         for process in running.values():
             process.terminate()
         for process in running.values():
-            process.wait()
+            try:
+                process.wait(GRACE)
+            except subprocess.TimeoutExpired:  # it goes on from its last saved state
+                process.kill()
     return len(failed)
 
 
 def start_run(module: str, root: Path, name: str, nice: int) -> subprocess.Popen:
-    """A process of one thread for one run; what it prints goes to the run's ``log.txt``."""
+    """A process of one thread for the run ``name``; what it prints goes to the run's ``log.txt``.
+
+    ``nice``, 0 to 19, is how far it stands back behind other processes.
+    """
     place = root / name
     place.mkdir(parents=True, exist_ok=True)
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -425,8 +465,8 @@ def stop_on_signals():
 
 
 def status(plan: Plan, root: Path, only: str = "*") -> pd.DataFrame:
-    """One row a run: name, decides, hours expected, hours used, hours left, state."""
-    rows, known = [], finished(plan)
+    """One row a run, of those whose names match ``only``: what it decides, hours, state."""
+    rows, known = [], finished(plan, root)
     for run in plan.runs:
         if not fnmatch(run.name, only):
             continue
@@ -438,28 +478,30 @@ def status(plan: Plan, root: Path, only: str = "*") -> pd.DataFrame:
         rows.append({
             "name": run.name, "decides": run.decides, "expected": run.hours,
             "used": state.core_hours, "left": left,
-            "state": words.get(state.word, state.word) + (f": {state.message}" * bool(state.message)),
+            "state": words.get(state.word, state.word), "message": state.message,
         })  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def show(table: pd.DataFrame, width: int = 100) -> str:
-    """The list as text, and what is left in all."""
-    lines = [f"{'expected':>8} {'used':>6}  {'state':<14} run"]
+def show(table: pd.DataFrame) -> str:
+    """The list as text, as wide as the terminal, and what is left in all."""
+    width = shutil.get_terminal_size((160, 50)).columns
+    names = int(table.name.str.len().max())
+    lines = [f"{'hours':>6} {'used':>6}  {'state':<13}  {'run':<{names}}  what it decides"]
     for row in table.itertuples():
-        first = f"{row.expected:8.2f} {row.used:6.2f}  {row.state[:14]:<14} {row.name}"
-        lines.append(f"{first:<52} {row.decides}"[:width])
+        first = f"{row.expected:6.2f} {row.used:6.2f}  {row.state[:13]:<13}  {row.name:<{names}}"
+        lines.append(f"{first}  {row.decides}"[:width])
     done = int((table.state == "done").sum())
     lines.append(
         f"{done} of {len(table)} done; {table.used.sum():.1f} core-hours used, "
         f"{table.left.sum():.1f} left"
     )
-    lines += [f"{row.name}: {row.state}" for row in table.itertuples() if "failed" in row.state]
+    lines += [f"{row.name} failed: {row.message}" for row in table.itertuples() if row.message]
     return "\n".join(lines)
 
 
 def main(module: str, root: str, name: str, nice: str = "0") -> int:
-    """One run in this process; its exit status."""
+    """The run ``name`` under ``root``, in this process made ``nice``; its exit status."""
     os.nice(int(nice))
     torch.set_num_threads(1)
 
@@ -473,8 +515,8 @@ def main(module: str, root: str, name: str, nice: str = "0") -> int:
     plan = load_plan(module)
     try:
         return 0 if execute(plan, plan.named(name), Path(root)) else HELD
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on", flush=True)
+    except KeyboardInterrupt as stopped:
+        print(str(stopped) or "stopped; the same command goes on", flush=True)
         return STOPPED
 
 

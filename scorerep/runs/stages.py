@@ -3,9 +3,9 @@
     for row in train_in_stages(experiment, folder, judge): ...
 
 A stage is a number of steps. The run stops there, is scored, and goes on as if it had not. Scored
-are the codes (with an untrained encoder's and PCA's beside them) and, at the last stage, samples
-(with held-out images and draws of one Gaussian beside them). A killed run goes on; a stage whose
-row was given is not given again.
+are the codes (beside an untrained encoder's, PCA's and, in colour, brightness and background) and,
+at the last stage, samples (beside held-out images and draws of one Gaussian). A killed run goes
+on; a stage whose row was given is not given again.
 """
 
 import json
@@ -27,7 +27,7 @@ STAGES = (
     250, 500, 1_000, 2_000, 3_000, 4_000, 6_000, 8_000, 10_000, 15_000, 20_000, 30_000, 40_000,
     60_000, 80_000,
 )  # fmt: skip
-KEY = ["run", "t", "seed", "code", "iterations", "images", "samples"]
+KEY = ["run", "t", "seed", "code", "frozen", "iterations", "images", "samples"]
 """What tells one row from another: two runs of the same name, t and seed are the same run."""
 
 
@@ -64,7 +64,14 @@ class Judge:
         if not model.config.latent:
             return {}
         train, test = (encode_in_batches(model, d) for d in (self.scorer.train, self.scorer.test))
-        return {**self.scorer.codes(train, test), "code_std_largest": float(test.std(0).max())}
+        return {**self.scorer.codes(train, test), "code_std_max": float(test.std(0).max())}
+
+    def colours(self) -> list[dict[str, float]]:
+        """Brightness and the background's three colours as a code, for pictures in colour."""
+        names = [c for c in self.scorer.attributes[0] if c.startswith(("background", "brightness"))]
+        if len(names) < 4:
+            return []
+        return [dict(self.scorer.codes(*(a[names].to_numpy() for a in self.scorer.attributes)))]
 
     def pca(self, latent: int) -> dict[str, float]:
         return dict(self.scorer.pca(latent))
@@ -110,13 +117,13 @@ class Judge:
         return dict(zip(names, scores, strict=True)) | {"samples": len(images)}
 
     def floor_and_ceiling(self, count: int) -> list[dict]:
-        """Held-out images, and draws of one Gaussian: between them a sampler's scores should lie."""
+        """Of ``count`` held-out images and draws of one Gaussian: samplers should lie between."""
         from scorerep.quality import gaussian_fit
 
         *_, test = self._quality
         some = self.train.subset(min(20_000, len(self.train))).floats()
         drawn = gaussian_fit(some, count, torch.Generator().manual_seed(0))
-        about = {"run": self.name, "seed": 0, "iterations": 0, "images": 0}
+        about = {"run": self.name, "seed": 0, "frozen": 0, "iterations": 0, "images": 0}
         return [
             {**about, "code": "held-out images", **self.quality(test.subset(count).floats())},
             {**about, "code": "Gaussian fit", **self.quality(drawn)},
@@ -184,7 +191,7 @@ def averaged(folder: Path) -> tuple[ScoreModel, dict]:
 
 
 def baselines(experiment: Experiment, judge: Judge) -> list[dict]:
-    """What codes score without any training: the run's own encoder at its first step, and PCA."""
+    """What codes score without training: the encoder at its first step, PCA, and colours."""
     if not experiment.model.latent:
         return []
     known = about(experiment, judge) | {"iterations": 0, "samples": 0}
@@ -193,6 +200,7 @@ def baselines(experiment: Experiment, judge: Judge) -> list[dict]:
     return [
         {**known, "code": "untrained", **judge.codes(untrained)},
         {**known, "code": "PCA", **judge.pca(experiment.model.latent)},
+        *({**known, "code": "colours", **colours} for colours in judge.colours()),
     ]
 
 
@@ -204,7 +212,7 @@ def about(experiment: Experiment, judge: Judge) -> dict:
         "times": experiment.times,
         "t": experiment.single_t if experiment.times == "single_t" else None,
         "regulariser": experiment.regulariser, "latent": experiment.model.latent,
-        "network": experiment.model.network, "optimizer": getattr(optimisation, "optimizer", "adam"),
+        "network": experiment.model.network, "optimizer": optimisation.optimizer,
         "precision": optimisation.precision, "batch": optimisation.batch_size,
         "draws": experiment.draws_per_image, "frozen": optimisation.frozen_iterations,
         "seed": experiment.seed,
@@ -213,7 +221,7 @@ def about(experiment: Experiment, judge: Judge) -> dict:
 
 
 def measured(experiment: Experiment, judge: Judge, card: dict) -> dict:
-    """Columns of how far a run is: epochs of images, seconds of training, matching loss."""
+    """Columns of how far a run is by its ``card``: epochs, seconds of training, matching loss."""
     done = card["iterations_done"]
     # The last tenth: a single entry is the mean over few images.
     losses = [entry["matching"] for entry in card["losses"] if entry["step"] > 0.9 * done]

@@ -9,6 +9,8 @@ never repeated, since its row is written last.
 """
 
 import logging
+import os
+import signal
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,18 +19,21 @@ import pandas as pd
 import torch
 from filelock import FileLock, Timeout
 
-from scorerep.checkpoint import read_card
+from scorerep import checkpoint
 from scorerep.codes.attributes import attributes
 from scorerep.codes.scores import encode_in_batches, pca_codes, score_codes
+from scorerep.data import load_data
 from scorerep.data.images import ImageData
 from scorerep.model import ScoreModel
+from scorerep.runs import folder as folders
 from scorerep.runs.experiment import Experiment
 from scorerep.runs.fit import fit
+from scorerep.runs.paper import SEEDS, TIMES
+from scorerep.runs.stop import WorkerError
 from scorerep.runs.tables import write_table
 
 LOG = logging.getLogger(__name__)
-TIMES = (0.2, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9, 1.0)
-SEEDS = (0, 1, 2)
+SPLITS = ("train", "test")
 
 
 class Scorer:
@@ -45,7 +50,7 @@ class Scorer:
         self.attributes = [attributes(data.floats()) for data in (self.train, self.test)]
 
     def model(self, model: ScoreModel) -> pd.Series:
-        """Of the codes of a model: see ``evaluation.score_codes``."""
+        """Of the codes of a model: see ``codes.scores.score_codes``."""
         return self.codes(*(encode_in_batches(model, data) for data in (self.train, self.test)))
 
     def pca(self, latent: int) -> pd.Series:
@@ -74,26 +79,29 @@ def sweep(
 
     Args:
         experiment: one with times="single_t"; its single_t and seed are replaced.
+        seeds: one training of each level for each.
         folder: shared by all workers and by later calls.
         keep_state: keep also what resuming a finished run with a larger budget would need.
 
     Raises:
-        ValueError: the experiment is not of a single t.
-        CheckpointError: a run in ``folder`` is of another experiment.
+        ValueError: the experiment is not of a single t, has no code, or levels or seeds are
+            missing or given twice; before anything is trained.
+        CheckpointError: a run in ``folder`` is of another experiment or of other data, or asks
+            for more steps than were kept; before anything is trained.
     """
-    if experiment.times != "single_t":
-        raise ValueError(f"a sweep over t needs times='single_t', got {experiment.times!r}")
-    scorer = None
-    for run in runs(experiment, times, seeds):
-        place = folder / f"t{run.single_t:g}-seed{run.seed}"
+    folder, planned, scorer = Path(folder), runs(experiment, times, seeds), None
+    check_labels(train, test)
+    check_folder(folder, experiment, train, planned)
+    for run in planned:
+        place = place_of(run, folder)
         place.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(place / ".lock", timeout=0):
-                if (place / "row.csv").exists():
+                if is_done(place, run):
                     continue
                 scorer = scorer or Scorer(train, test)
                 model = fit(run, train, place, save_every, progress)
-                card = read_card(place)
+                card = checkpoint.read_card(place)
                 row = {
                     "code": "trained", "t": run.single_t, "seed": run.seed,
                     **scorer.model(model), "matching": card["losses"][-1]["matching"],
@@ -101,19 +109,118 @@ def sweep(
                 }  # fmt: skip
                 write_table(pd.DataFrame([row]), place / "row.csv")
                 if not keep_state:
-                    (place / "training.safetensors").unlink(missing_ok=True)
+                    (place / folders.STATE).unlink(missing_ok=True)
         except Timeout:
             LOG.info("%s is another worker's", place)
     with FileLock(folder / ".lock"):
-        if not (folder / "baselines.csv").exists():
-            scorer = scorer or Scorer(train, test)
-            write_table(baselines(experiment, scorer, seeds), folder / "baselines.csv")
+        there = folder / "baselines.csv"
+        table = pd.read_csv(there) if there.exists() else pd.DataFrame({"code": [], "seed": []})
+        if missing := [seed for seed in seeds if seed not in set(table["seed"])]:
+            new = baselines(experiment, scorer or Scorer(train, test), missing)
+            table = pd.concat([table, new] if len(table) else [new], ignore_index=True)
+            write_table(table.drop_duplicates(["code", "seed"], keep="last"), there)
         return collect(folder)
 
 
 def runs(experiment: Experiment, times: Sequence[float], seeds: Sequence[int]) -> list[Experiment]:
-    """Seeds outermost: a sweep that is stopped early has every t."""
+    """One a seed and t, seeds outermost: a sweep that is stopped early has every t.
+
+    ``ValueError`` for an experiment that cannot be swept, for no level or seed, for one given
+    twice, and for levels that the table, with six digits, would not tell apart.
+    """
+    if experiment.times != "single_t":
+        raise ValueError(f"a sweep over t needs times='single_t', got {experiment.times!r}")
+    if not experiment.model.latent:
+        raise ValueError("a sweep scores codes: model.latent must be at least 1, got 0")
+    for name, values in (("levels", [f"{t:g}" for t in times]), ("seeds", list(seeds))):
+        if not values:
+            raise ValueError(f"{name} must name at least one")
+        if twice := [value for n, value in enumerate(values) if value in values[:n]]:
+            raise ValueError(f"{name} must differ (to six digits), got {twice[0]} twice")
     return [replace(experiment, single_t=t, seed=seed) for seed in seeds for t in times]
+
+
+def place_of(run: Experiment, folder: Path) -> Path:
+    return folder / f"t{run.single_t:g}-seed{run.seed}"
+
+
+def check_labels(*parts: ImageData):
+    """``ValueError`` for images of one class, whose codes cannot be scored."""
+    for data in parts:
+        if len(data.classes) < 2:
+            raise ValueError(
+                f"scores need images of at least two classes, got {', '.join(data.classes)} alone"
+            )
+
+
+def check_folder(
+    folder: Path, experiment: Experiment, train: ImageData, planned: Sequence[Experiment]
+):
+    """``CheckpointError`` if a run that is there is not of this sweep, or cannot go on."""
+    checksum = train.checksum()
+    asked = {place_of(run, folder): run for run in planned}
+    for path in sorted(folder.glob("t*-seed*/card.json")):
+        card = checkpoint.read_card(path.parent)
+        old = checkpoint.read_entry(path.parent, "experiment", Experiment)
+        run = replace(experiment, single_t=old.single_t, seed=old.seed)
+        folders.check_same(path.parent, card, run, checksum)
+        if path.parent in asked:
+            folders.finished_without_state(path.parent, run, card)
+
+
+def is_done(place: Path, run: Experiment) -> bool:
+    """Whether the run at ``place``, which is this one, has its row and all its steps."""
+    if not (place / "row.csv").exists() or not (place / "card.json").exists():
+        return False
+    done = checkpoint.read_card(place).get("iterations_done", 0)
+    return done >= run.optimisation.total_iterations
+
+
+def sweep_together(
+    workers: int,
+    experiment: Experiment,
+    folder: Path,
+    times: Sequence[float] = TIMES,
+    seeds: Sequence[int] = SEEDS,
+):
+    """``sweep`` over ``times`` and ``seeds`` by so many processes; waits for all of them.
+
+    Each process has its share of the cores.
+
+    ``WorkerError`` if one fails: the others save and stop, and the same call goes on.
+    """
+    from torch.multiprocessing import ProcessExitedException, ProcessRaisedException, spawn
+
+    # A spawned process has its own thread pool, and its own CUDA context.
+    context = spawn(
+        _work, (workers, experiment, folder, tuple(times), tuple(seeds)), workers, join=False
+    )
+    try:
+        while not context.join():
+            pass
+    except ProcessRaisedException as error:
+        last = str(error).strip().splitlines()[-1]
+        raise WorkerError(f"worker {error.error_index} failed: {last}") from None
+    except ProcessExitedException as error:
+        code = error.exit_code or 0
+        why = signal.Signals(-code).name if code < 0 else f"status {code}"
+        raise WorkerError(
+            f"worker {error.error_index} was stopped by {why}; the same command goes on"
+        ) from None
+    except KeyboardInterrupt:  # which a terminal sends to the workers too, and kill does not
+        for process in context.processes:
+            process.terminate()
+        for process in context.processes:
+            process.join()
+        raise
+
+
+def _work(
+    rank: int, workers: int, experiment: Experiment, folder: Path, times: tuple, seeds: tuple
+):
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
+    train, test = (load_data(experiment.data, s, experiment.classes or None) for s in SPLITS)
+    sweep(experiment, train, test, folder, times, seeds, progress=rank == 0)
 
 
 def baselines(experiment: Experiment, scorer: Scorer, seeds: Sequence[int]) -> pd.DataFrame:

@@ -5,13 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from scorerep.checkpoint import write_whole
+
 
 def write_table(table: pd.DataFrame, path: Path):
     """A CSV file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    table.to_csv(temporary, index=False, float_format="%.6g")
-    temporary.replace(path)
+    write_whole(path, lambda part: table.to_csv(part, index=False, float_format="%.6g"))
 
 
 def merge_rows(

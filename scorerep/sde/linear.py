@@ -18,21 +18,19 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from scorerep.sde.tensors import as_level, check_range, expand_as
 from scorerep.types import Data, Level, Times
+from scorerep.types.devices import normal, readable, single_at_least
 
 T_MIN = 1e-5  # smallest time used for training and sampling; the kernel has no score at t = 0
-
-
-def expand_as(level: Tensor, x: Tensor) -> Tensor:
-    """Reshape ``(batch,)`` or a scalar so that it broadcasts over the rest of x."""
-    return level.reshape(level.shape + (1,) * (x.ndim - level.ndim)) if level.ndim else level
 
 
 class LinearSDE(ABC):
     """dx = f(t) x dt + g(t) dw, whose kernel p_0t(x_t | x_0) = N(α x_0, τ² I) is known.
 
     Every method takes t as a float, a scalar tensor or a ``(batch,)`` tensor in [0, 1]
-    and raises ``ValueError`` outside it. Shapes and dtypes of x are kept.
+    and raises ``ValueError`` outside it, unless t is on an accelerator, where its values are
+    not read. Shapes and dtypes of x are kept; noise levels have single precision at least.
     """
 
     @abstractmethod
@@ -66,21 +64,21 @@ class LinearSDE(ABC):
     # The perturbation kernel p_0t(x_t | x_0) = N(α x_0, τ² I)
 
     def perturbation_kernel(self, x_0: Data, t: Level) -> tuple[Data, Tensor]:
-        """Mean (shape of x_0) and standard deviation (broadcastable to it)."""
-        alpha = expand_as(self._time_like(t, x_0, self.alpha), x_0)
-        return alpha * x_0, expand_as(self._time_like(t, x_0, self.tau), x_0)
+        """Mean (shape and dtype of x_0) and standard deviation (broadcastable to it)."""
+        mean, std = self._kernel(x_0, t)
+        return mean.to(x_0.dtype), std
 
     def perturb(self, x_0: Data, t: Level, noise: Data) -> Data:
         """x_t = α x_0 + τ ε for standard normal ``noise`` ε of the shape of x_0."""
-        mean, std = self.perturbation_kernel(x_0, t)
-        return mean + std * noise
+        mean, std = self._kernel(x_0, t)
+        return (mean + std * noise.to(mean.dtype)).to(x_0.dtype)
 
     def kernel_score(self, x_t: Data, x_0: Data, t: Level) -> Data:
         """∇ log p_0t(x_t | x_0) = (α x_0 − x_t)/τ²; ``ValueError`` at t = 0: there is none."""
-        mean, std = self.perturbation_kernel(x_0, t)
-        if bool((std == 0).any()):
+        mean, std = self._kernel(x_0, t)
+        if readable(std) and bool((std == 0).any()):
             raise ValueError("t must be positive: the kernel has no score at t = 0")
-        return (mean - x_t) / std**2
+        return ((mean - x_t) / std**2).to(x_0.dtype)
 
     # The reverse process
 
@@ -93,15 +91,21 @@ class LinearSDE(ABC):
         return self._drift(x, score, t, 0.5)
 
     def _drift(self, x: Data, score: Data, t: Level, factor: float) -> Data:
-        rate, g2 = (expand_as(self._time_like(t, x, a), x) for a in (self.drift_rate, self.g2))
-        return rate * x - factor * g2 * score
+        rate, g2 = (self._coefficient(a, t, x) for a in (self.drift_rate, self.g2))
+        drift = rate * x.to(rate.dtype) - factor * g2 * score.to(g2.dtype)
+        return drift.to(x.dtype)
 
     # The prior p_1 ≈ N(0, τ²(1) I)
 
     def prior_sample(self, *shape: int, generator=None, device=None, dtype=None) -> Data:
-        """Draw x_1 of the given shape, e.g. ``prior_sample(16, 1, 28, 28)``."""
-        noise = torch.randn(*shape, generator=generator, device=device, dtype=dtype)
-        return self.tau(1.0).to(noise) * noise
+        """Draw x_1 of the given shape, e.g. ``prior_sample(16, 1, 28, 28)``.
+
+        A ``generator`` draws it where it is; it is moved to ``device``, if given.
+        """
+        if device is None and generator is not None:
+            device = generator.device
+        like = torch.empty(0, device=device, dtype=dtype)
+        return float(self.tau(1.0)) * normal(shape, like, generator)
 
     def prior_log_prob(self, x_1: Data) -> Times:
         """log N(x_1; 0, τ²(1) I) in nats, shape ``(batch,)``."""
@@ -110,17 +114,22 @@ class LinearSDE(ABC):
         return -0.5 * (square / variance + d * math.log(2 * math.pi * variance))
 
     def _time(self, t: Level) -> Tensor:
-        t = as_level(t)
-        if not bool(((t >= 0) & (t <= 1)).all()):
-            raise ValueError(
-                f"t must lie in [0, 1], got values in [{float(t.min()):.4g}, {float(t.max()):.4g}]"
-            )
-        return t
+        return check_range(as_level(t), 0.0, 1.0, "t")
+
+    def _kernel(self, x_0: Data, t: Level) -> tuple[Data, Tensor]:
+        # Mean and deviation in single precision at least.
+        alpha, tau = (self._coefficient(a, t, x_0) for a in (self.alpha, self.tau))
+        return alpha * x_0.to(alpha.dtype), tau
 
     @staticmethod
-    def _time_like(t: Level, x: Tensor, function) -> Tensor:
-        # Evaluate in the precision of t, then follow x's device and dtype.
-        return function(t).to(device=x.device, dtype=x.dtype)
+    def _coefficient(function, t: Level, x: Data) -> Tensor:
+        """α, τ, f or g² at t, to be multiplied with x: on its device, in its precision or more."""
+        if not x.is_floating_point():
+            raise ValueError(f"data to diffuse must be floating-point numbers, got {x.dtype}")
+        level = function(t).to(single_at_least(x.dtype))
+        if level.ndim or level.device.type != "cpu":
+            level = level.to(x.device)  # a scalar of the CPU meets any device without a copy
+        return expand_as(level, x)
 
 
 def need_linear(sde) -> LinearSDE:
@@ -131,9 +140,3 @@ def need_linear(sde) -> LinearSDE:
             f"got {type(sde).__name__}"
         )
     return sde
-
-
-def as_level(value: Level) -> Tensor:
-    """A time or noise level as a tensor."""
-    # A Python float keeps its double precision until it meets the data.
-    return value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)

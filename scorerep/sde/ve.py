@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scorerep.sde.linear import LinearSDE, as_level
+from scorerep.sde.linear import LinearSDE
+from scorerep.sde.tensors import as_level, check_range
 from scorerep.types import Level
 
 
@@ -45,13 +46,7 @@ class VESDE(LinearSDE):
 
     def time_of_sigma(self, sigma: Level) -> Tensor:
         """The t with σ(t) = sigma; ``ValueError`` outside [σ_min, σ_max]."""
-        sigma = as_level(sigma)
-        low, high = self.sigma_min * (1 - 1e-6), self.sigma_max * (1 + 1e-6)
-        if not bool(((sigma >= low) & (sigma <= high)).all()):
-            raise ValueError(
-                f"sigma must lie in [{self.sigma_min}, {self.sigma_max}], got values in "
-                f"[{float(sigma.min()):.4g}, {float(sigma.max()):.4g}]"
-            )
+        sigma = check_range(as_level(sigma), self.sigma_min, self.sigma_max, "sigma")
         return (torch.log(sigma / self.sigma_min) / self.log_range).clamp(0.0, 1.0)
 
     def tau(self, t: Level) -> Tensor:
@@ -60,13 +55,8 @@ class VESDE(LinearSDE):
 
     def time_of_tau(self, tau: Level) -> Tensor:
         """The t with τ(t) = tau; ``ValueError`` outside [0, τ(1)]."""
-        tau = as_level(tau)
         top = math.sqrt(self.sigma_max**2 - self.sigma_min**2)
-        if not bool(((tau >= 0) & (tau <= top * (1 + 1e-6))).all()):
-            raise ValueError(
-                f"tau must lie in [0, {top:.6g}], got values in "
-                f"[{float(tau.min()):.4g}, {float(tau.max()):.4g}]"
-            )
+        tau = check_range(as_level(tau), 0.0, top, "tau")
         t = torch.log1p((tau / self.sigma_min) ** 2) / (2 * self.log_range)
         return t.clamp(0.0, 1.0)
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scorerep.sde.linear import LinearSDE, as_level
+from scorerep.sde.linear import LinearSDE
+from scorerep.sde.tensors import as_level, check_range
 from scorerep.types import Level
 
 
@@ -64,12 +65,7 @@ class VPSDE(LinearSDE):
 
     def time_of_level(self, level: Level) -> Tensor:
         """The t with τ/α = level; ``ValueError`` outside [0, level(1)]."""
-        level, top = as_level(level), float(self.level(1.0))
-        if not bool(((level >= 0) & (level <= top * (1 + 1e-6))).all()):
-            raise ValueError(
-                f"level must lie in [0, {top:.6g}], got values in "
-                f"[{float(level.min()):.4g}, {float(level.max()):.4g}]"
-            )
+        level = check_range(as_level(level), 0.0, float(self.level(1.0)), "level")
         total = self._integral_of_level(level)
         # B = β_min t + ½ (β_max − β_min) t², solved so that nothing cancels at small t
         root = torch.sqrt(self.beta_min**2 + 2 * (self.beta_max - self.beta_min) * total)

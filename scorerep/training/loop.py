@@ -5,11 +5,14 @@
 
 The caller owns logging, checkpoints and stopping; ``fit.py`` is one such caller. Devices,
 mixed precision and several processes are Accelerate's, the averaged weights torch's own.
-Stopped at any step and resumed, a run gives the same weights to the last bit.
+Stopped at any step and resumed, a run gives the same weights to the last bit on the CPU; on a
+GPU up to the order in which its kernels sum. A step reads no value of the device: who prints a
+loss waits for it.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,73 +22,18 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from scorerep import checkpoint
-from scorerep.data.batches import batch_indices
-from scorerep.data.images import ImageData
+from scorerep.data.batches import Batches, batch_indices
 from scorerep.model import ScoreModel
 from scorerep.objective import Draws, Losses, Objective
 from scorerep.times import UniformTime
 from scorerep.training.optimisation import Optimisation
 from scorerep.training.optimisers import make_optimizer, set_rates
+from scorerep.training.randomness import dropout_of, seed_draws
+from scorerep.training.state import TrainingState
 from scorerep.types import Data, Labels
+from scorerep.types.devices import readable
 
-
-class TrainingDiverged(RuntimeError):
-    """The loss became NaN or infinite; the last checkpoint is still good."""
-
-
-@dataclass
-class TrainingState:
-    """What the loop yields. ``step`` counts the finished steps; the rest is live, not a copy."""
-
-    step: int
-    losses: Losses | None
-    model: ScoreModel
-    ema: AveragedModel
-    optimizer: torch.optim.Optimizer
-    generator: torch.Generator
-    accelerator: Accelerator
-
-    @property
-    def averaged(self) -> ScoreModel:
-        """The model with averaged weights, the one to use."""
-        return self.ema.module
-
-    def save(self, path: Path, **metadata: str):
-        """Everything that resuming needs, as one safetensors file."""
-        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        tensors |= {f"ema.{k}": v for k, v in self.averaged.state_dict().items()}
-        tensors |= {"ema_updates": self.ema.n_averaged}
-        tensors |= checkpoint.optimizer_tensors(self.optimizer)
-        tensors |= checkpoint.random_tensors(self.generator)
-        metadata = {**metadata, "step": str(self.step)}
-        if self.accelerator.scaler is not None:
-            scaler = self.accelerator.scaler.state_dict()
-            metadata |= {f"scaler.{k}": repr(v) for k, v in scaler.items()}
-        checkpoint.write_tensors(path, tensors, metadata)
-
-    def load(self, path: Path):
-        """Go on where ``save`` left off; ``CheckpointError`` for a damaged or unfitting file."""
-        tensors, metadata = checkpoint.read_tensors(path)
-        try:
-            for module, prefix in ((self.model, "model."), (self.averaged, "ema.")):
-                module.load_state_dict(
-                    {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-                )
-            self.ema.n_averaged.copy_(tensors["ema_updates"])
-            checkpoint.load_optimizer_tensors(self.optimizer, tensors)
-            checkpoint.load_random_tensors(self.generator, tensors)
-            self.step = int(metadata["step"])
-        except (KeyError, RuntimeError, ValueError) as error:
-            raise checkpoint.CheckpointError(
-                f"{path} is not the training state of this experiment: {str(error).splitlines()[0]}"
-            ) from None
-        if self.accelerator.scaler is not None and "scaler.scale" in metadata:
-            names = ("scale", "growth_factor", "backoff_factor", "growth_interval")
-            state = {k: float(metadata[f"scaler.{k}"]) for k in names}
-            state["growth_interval"] = int(state["growth_interval"])
-            state["_growth_tracker"] = int(metadata["scaler._growth_tracker"])
-            self.accelerator.scaler.load_state_dict(state)
+CHECK_EVERY = 100  # steps on an accelerator between two looks at whether all losses were finite
 
 
 class Loss(nn.Module):
@@ -101,7 +49,7 @@ class Loss(nn.Module):
 
 def training_loop(
     model: ScoreModel,
-    data: ImageData,
+    data: Batches,
     objective: Objective,
     optimisation: Optimisation,
     seed: int = 0,
@@ -112,70 +60,121 @@ def training_loop(
 
     Args:
         model: trained in place; the state's ``averaged`` is the one to use afterwards.
-        data: images in memory; labels are used by a model of labels only.
+        data: anything of a length with ``batch(indices)`` and ``to(device)``, images or points;
+            its ``labels`` are used by a model of labels only. Every process has all of it and
+            prepares the whole batch, of which it takes its share: meant for up to eight GPUs.
         objective: of the first ``iterations`` steps; the frozen phase replaces t by uniform t.
-        seed: of batches, noise and dropout.
-        resume: a file that ``TrainingState.save`` wrote.
+        seed: of batches, noise and dropout; 0 or more. Torch's own stream is left as it is.
+        resume: a file that ``TrainingState.save`` wrote, on this or another kind of device.
 
     Raises:
-        TrainingDiverged: at the first loss that is not finite, before it reaches the weights.
-        ValueError: if the batch is larger than the data or not divisible by the processes.
+        TrainingDiverged: at the first loss or gradient that is not finite, before it reaches the
+            weights; on an accelerator at the latest ``CHECK_EVERY`` steps after it, and before
+            anything of it is saved or handed out as ``averaged``.
+        ValueError: if the batch is larger than the data or not divisible by the processes, the
+            data have no labels for a model of them, or the seed is negative; at once.
     """
     accelerator = accelerator or make_accelerator(optimisation)
-    ranks, rank = accelerator.num_processes, accelerator.process_index
-    if not 0 < optimisation.batch_size <= len(data) or optimisation.batch_size % ranks:
+    pieces = accelerator.num_processes * optimisation.accumulate
+    if not 0 < optimisation.batch_size <= len(data) or optimisation.batch_size % pieces:
         raise ValueError(
-            f"batch_size must be at most the {len(data)} images and divisible by the "
-            f"{ranks} processes, got {optimisation.batch_size}"
+            f"batch_size must be at most the {len(data)} images and divisible by processes times "
+            f"accumulate, {pieces}, got {optimisation.batch_size}"
         )
-    data = data.to(accelerator.device)
-    model.to(accelerator.device).train()
-    if accelerator.device.type == "cuda":  # where convolutions are faster so
-        model.to(memory_format=torch.channels_last)
-    torch.manual_seed(seed)
-    # A generator of its own: previews that a caller draws between steps do not change the run.
-    generator = torch.Generator(accelerator.device).manual_seed(seed)
-    if optimisation.compile:
-        model.network.compile()
+    if seed < 0:
+        raise ValueError(f"seed must be 0 or more, got {seed}")
+    if getattr(model.config, "num_classes", 0) and not hasattr(data, "labels"):
+        raise ValueError("data must have labels, (len(data),) integers, for a model of num_classes")
+    return _steps(model, data, objective, optimisation, seed, resume, accelerator)
 
-    loss = accelerator.prepare(Loss(model))
+
+def _steps(model, data, objective, optimisation, seed, resume, accelerator):
+    device = accelerator.device
+    data = data.to(device)
+    model.to(device).train()
+    # The encoder gets no gradient once it is frozen.
+    if objective.frozen_encoder or optimisation.frozen_iterations:
+        accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=True)
+    loss = Loss(model)
+    if optimisation.compile:
+        loss.compile()
+
+    loss = accelerator.prepare(loss)
     optimizer = accelerator.prepare(make_optimizer(model, optimisation))
-    ema = AveragedModel(model, multi_avg_fn=ramped_average(optimisation.ema))
-    state = TrainingState(0, None, model, ema, optimizer, generator, accelerator)
+    rate = ramped_average(optimisation.ema, lambda: state.step)
+    ema = AveragedModel(model, multi_avg_fn=rate)
+    ema.module.eval().requires_grad_(False)
+    state = TrainingState(0, None, model, ema, optimizer, accelerator)
     if resume is not None:
         state.load(resume)
 
-    dtype = next(model.parameters()).dtype
+    dtype, generator = next(model.parameters()).dtype, torch.Generator(device)
     for step in range(state.step, optimisation.total_iterations):
         if step >= optimisation.iterations and not objective.frozen_encoder:
             # The averaged encoder is the one that stays: the score network must learn its codes.
             if model.encoder is not None:
                 model.encoder.load_state_dict(ema.module.encoder.state_dict())
             objective = replace(objective, times=UniformTime(), proposal=None, frozen_encoder=True)
-        indices = batch_indices(step, len(data), optimisation.batch_size, seed)
-        indices = indices.to(accelerator.device)
-        x_0 = data.batch(indices).to(dtype)
+        indices = batch_indices(step, len(data), optimisation.batch_size, seed, device)
+        x_0 = data.batch(indices).to(device, dtype)
         # Drawn for the global batch on every process, then cut: two processes equal one.
-        draws = objective.draw(x_0, model.config.latent, generator)
-        x_0, draws = x_0.chunk(ranks)[rank], draws.part(rank, ranks)
-        y = data.labels[indices].chunk(ranks)[rank] if model.config.num_classes else None
+        draws = objective.draw(x_0, model.config.latent, seed_draws(generator, seed, step))
+        y = data.labels[indices] if model.config.num_classes else None
         set_rates(optimizer, optimisation, step)
         regulariser_weight = objective.regulariser_weight * optimisation.regulariser_at(step)
+        now = replace(objective, regulariser_weight=regulariser_weight)
         optimizer.zero_grad()
-        with accelerator.autocast():
-            losses = loss(replace(objective, regulariser_weight=regulariser_weight), x_0, draws, y)
-        losses_mean = Losses(*accelerator.reduce(torch.stack([*losses]).detach(), "mean"))
-        if not bool(losses_mean.total.isfinite()):
-            raise TrainingDiverged(
-                f"the loss is {float(losses_mean.total)} at step {step + 1}: the last checkpoint "
-                "is kept; try a smaller learning_rate or precision='no'"
-            )
-        accelerator.backward(losses.total)
-        accelerator.clip_grad_norm_(model.parameters(), optimisation.clip)
+        with fast_products(device), dropout_of(seed, step, accelerator.process_index, device):
+            losses = backward(accelerator, loss, optimisation.accumulate, now, x_0, draws, y)
+        norm = accelerator.clip_grad_norm_(model.parameters(), optimisation.clip)
+        # A gradient scaler meets infinite gradients on its way, and skips those steps itself.
+        state.note(losses.total, *([] if accelerator.scaler else [norm]))
+        last = step + 1 == optimisation.total_iterations
+        if readable(losses.total) or last or (step + 1) % CHECK_EVERY == 0:
+            state.check()
         optimizer.step()
         ema.update_parameters(model)
-        state.step, state.losses = step + 1, losses_mean
+        state.step, state.losses = step + 1, losses
         yield state
+
+
+def backward(
+    accelerator: Accelerator,
+    loss: nn.Module,
+    parts: int,
+    objective: Objective,
+    x_0: Data,
+    draws: Draws,
+    y: Labels | None,
+) -> Losses:
+    """Add the gradients of this process's share of the batch, in ``parts``; its mean losses."""
+    pieces, first, losses = accelerator.num_processes * parts, accelerator.process_index * parts, []
+    for piece in range(first, first + parts):
+        y_part = None if y is None else y.chunk(pieces)[piece]
+        # Processes exchange their gradients once, with the last part.
+        last = piece == first + parts - 1
+        with nullcontext() if last else accelerator.no_sync(loss):
+            with accelerator.autocast():
+                found = loss(objective, x_0.chunk(pieces)[piece], draws.part(piece, pieces), y_part)
+            accelerator.backward(found.total / parts)
+        losses.append(torch.stack([*found]).detach())
+    return Losses(*torch.stack(losses).mean(0))
+
+
+@contextmanager
+def fast_products(device: torch.device) -> Iterator[None]:
+    """On CUDA: float32 products in TensorFloat-32, as convolutions are, and timed convolutions."""
+    if device.type != "cuda":
+        yield
+        return
+    precision, benchmark = torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+        torch.backends.cudnn.benchmark = benchmark
 
 
 def make_accelerator(optimisation: Optimisation) -> Accelerator:
@@ -184,20 +183,16 @@ def make_accelerator(optimisation: Optimisation) -> Accelerator:
     if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
         # Accelerate keeps one precision a process; a notebook trains with another after all.
         AcceleratorState._reset_state()
-    # The encoder gets no gradient once it is frozen.
-    unused = DistributedDataParallelKwargs(
-        find_unused_parameters=optimisation.frozen_iterations > 0
-    )
     # Without a GPU, processes that torchrun started find each other only when told so.
     cpu = not torch.accelerator.is_available()
-    return Accelerator(mixed_precision=precision, cpu=cpu, kwargs_handlers=[unused])
+    return Accelerator(mixed_precision=precision, cpu=cpu)
 
 
-def ramped_average(decay: float):
+def ramped_average(decay: float, updates: Callable[[], int]):
     """The reference code's averaging: decay min(decay, (1 + n)/(10 + n)) after n updates."""
 
-    def average(averaged, current, updates):
-        n = int(updates)
+    def average(averaged, current, _):
+        n = updates()  # torch's own count would be read from the device
         torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + n) / (10 + n)))
 
     return average

@@ -15,7 +15,7 @@ class Optimisation:
     batch_size: int = 128
     """Images per step, over all processes."""
     optimizer: Literal["adam", "muon"] = "adam"
-    """Adam for all weights, or Muon for matrices and convolutions and Adam for the rest."""
+    """Adam alone, or Muon for the score network's matrices and Adam for all else."""
     learning_rate: float = 2e-4
     """Adam's, after warm-up."""
     muon_learning_rate: float = 0.02
@@ -34,11 +34,15 @@ class Optimisation:
     precision: Literal["no", "bf16", "fp16"] = "no"
     """Mixed precision of the networks; noise levels and losses stay in full precision."""
     compile: bool = False
-    """Compile the networks, which pays on a GPU only."""
+    """Compile the loss with the networks in it, which pays on a GPU only."""
+    accumulate: int = 1
+    """Parts in which a process computes its share of a batch, one after another, to save memory."""
 
     def __post_init__(self):
         if min(self.batch_size, self.warmup, self.learning_rate, self.clip) <= 0:
             raise ValueError("batch_size, warmup, learning_rate and clip must be positive")
+        if self.accumulate < 1:
+            raise ValueError(f"accumulate must be at least 1, got {self.accumulate}")
         if self.iterations < 0 or self.total_iterations <= 0:
             raise ValueError("iterations must be positive, or 0 with frozen_iterations")
         if not 0 <= self.ema < 1 or min(self.frozen_iterations, self.regulariser_warmup) < 0:

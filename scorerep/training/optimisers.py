@@ -1,10 +1,12 @@
-"""The optimiser of a run: Adam for all weights, or Muon for the matrices and Adam for the rest.
+"""The optimiser of a run: Adam alone, or Muon for the score network's matrices beside Adam.
 
 Muon (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon/) replaces a matrix's momentum
 by the nearest orthogonal matrix, so that a step turns all its directions alike. It is torch's own,
 ``torch.optim.Muon``, which takes matrices only: a convolution's weight (out, in, height, width) is
 shown to it as the matrix (out, in·height·width).
 """
+
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +15,7 @@ from torch.optim import Adam, Optimizer
 from scorerep.training.optimisation import Optimisation
 
 MOMENTUM = 0.95  # Muon's usual one
+FUSED = ("cuda", "mps", "xpu")  # accelerators with a kernel for Adam
 
 
 class MuonAndAdam(Optimizer):
@@ -53,11 +56,11 @@ class MuonAndAdam(Optimizer):
         self.muon = torch.optim.Muon(
             self.flat, muon_learning_rate, weight_decay=0.0, momentum=MOMENTUM
         )
-        self.adam = Adam(others, learning_rate) if others else None
+        self.adam = adam(others, learning_rate) if others else None
 
     @torch.no_grad()
     def step(self, closure=None):
-        """One step of each; parameters without a gradient stay as they are."""
+        """One step of each, with no ``closure``; parameters without a gradient stay as they are."""
         if closure is not None:
             raise ValueError("closure must be None: the gradients are there already")
         others, matrices = self.param_groups
@@ -96,20 +99,30 @@ class MuonAndAdam(Optimizer):
 def make_optimizer(model: nn.Module, optimisation: Optimisation) -> Optimizer:
     """The optimiser that ``optimisation.optimizer`` names, for all of ``model``'s parameters.
 
-    Muon has every weight of two dimensions or more, first and last layers too, in score network
-    and encoder alike; biases and the scales of norms have Adam. ``ValueError`` for a model
-    without any matrix.
+    Muon has every weight of the score network of two dimensions or more, first and last layers
+    too. Adam has its biases, the scales of its norms, and the whole encoder: with Muon its
+    activations grew until all codes were one (results/recipe_quality.csv, "muon, code").
+    ``ValueError`` for a model without any such matrix.
     """
     if optimisation.optimizer == "adam":
-        return Adam(model.parameters(), lr=optimisation.learning_rate, betas=(0.9, 0.999))
+        return adam(model.parameters(), optimisation.learning_rate)
     rates = optimisation.learning_rate, optimisation.muon_learning_rate
     return MuonAndAdam(*split_parameters(model), *rates)
 
 
+def adam(parameters: Iterable[nn.Parameter], learning_rate: float) -> Adam:
+    """Adam; on a GPU one kernel updates all ``parameters``."""
+    parameters = list(parameters)
+    fused = all(p.device.type in FUSED for p in parameters)
+    return Adam(parameters, lr=learning_rate, betas=(0.9, 0.999), fused=fused or None)
+
+
 def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Adam's and Muon's parameters of ``model``; each parameter is in one of the two lists."""
-    parameters = list(model.parameters())
-    return [p for p in parameters if p.ndim < 2], [p for p in parameters if p.ndim >= 2]
+    """Adam's and Muon's parameters of ``model``; each is in one of the two lists."""
+    parts = [], []
+    for name, p in model.named_parameters():
+        parts[p.ndim >= 2 and not name.startswith("encoder.")].append(p)
+    return parts
 
 
 def set_rates(optimizer: Optimizer, optimisation: Optimisation, step: int):

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from scorerep.data.images import to_float
-from scorerep.types import Data, Labels, Times
+from scorerep.types import Data, Labels, Times, checks
 from scorerep.worlds.law import ClassMoments, ExactLaw
 
 LOGITS = 2**24  # log-weights in memory at a time: 128 MB in float64
@@ -30,7 +30,8 @@ class EmpiricalLaw(ExactLaw):
         chunk: items turned into floats at a time.
 
     Besides the data, memory holds 128 MB of log-weights, a chunk, and the result. Everything runs
-    where ``images`` are, τ must be positive, and nothing is differentiable.
+    where ``images`` are, and τ must be positive. Nothing is differentiable: an x that asks for a
+    gradient is refused, since what is missing in it would not be seen.
 
     Matrix products are in float32 where this costs less than 1e-4 nats in a log-weight, which
     leaves an error of up to 1e-7 squared radii of the data in a variance. Where τ is small beside
@@ -43,9 +44,8 @@ class EmpiricalLaw(ExactLaw):
             raise ValueError(f"images must be (N, *shape), not empty, got {tuple(images.shape)}")
         if images.dtype != torch.uint8 and not images.is_floating_point():
             raise ValueError(f"images must be uint8 or floating, got {images.dtype}")
-        if chunk < 1:
-            raise ValueError(f"chunk must be at least 1, got {chunk}")
-        self.shape, self.chunk = tuple(images.shape[1:]), chunk
+        self.shape, self.chunk = tuple(images.shape[1:]), checks.whole("chunk", chunk, 1)
+        self.device = images.device
         self.items, self.labels, self.labelled = images.flatten(1), labels, labels is not None
         counts = torch.tensor([len(images)], device=images.device)
         if labels is not None:
@@ -76,14 +76,17 @@ class EmpiricalLaw(ExactLaw):
 
     def sample(self, n: int, generator: Generator | None = None) -> tuple[Data, Labels | None]:
         """n items, with replacement, as floats (uint8 becomes [−1, 1]), and their labels if any."""
-        index = torch.randint(len(self), (n,), generator=generator, device=self.items.device)
+        where = self.device if generator is None else generator.device
+        n = checks.whole("n", n, 0)
+        index = torch.randint(len(self), (n,), generator=generator, device=where).to(self.device)
         x_0 = self.items[index]
         x_0 = to_float(x_0) if x_0.dtype == torch.uint8 else x_0
         return x_0.unflatten(1, self.shape), None if self.labels is None else self.labels[index]
 
-    @torch.no_grad()
     def class_moments(self, x: Data, tau2: Times) -> ClassMoments:
         """The moments within classes, for as many x at a time as ``LOGITS`` allows."""
+        if torch.is_grad_enabled() and (x.requires_grad or tau2.requires_grad):
+            raise ValueError("x must not require a gradient: the empirical law has none to give")
         if not bool((tau2 > 0).all()):
             raise ValueError("tau must be positive: the empirical law has no density")
         x = x.flatten(1)
@@ -94,6 +97,7 @@ class EmpiricalLaw(ExactLaw):
         ]
         return ClassMoments(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
 
+    @torch.no_grad()
     def _moments(
         self, x: Float[Tensor, "batch dimension"], tau2: Float[Tensor, "batch 1"]
     ) -> ClassMoments:

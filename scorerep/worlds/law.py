@@ -6,6 +6,7 @@ of Eq. (6), and what labels win back from it, the energy of classifier guidance,
 C(τ) − C(τ | y) = E ‖∇ log p_t(y | x_t)‖². Only τ is known here; the SDE stays outside.
 """
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from typing import NamedTuple
@@ -15,7 +16,8 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 from torch.nn.functional import one_hot
 
-from scorerep.types import Data, Labels, Level, Points, Times
+from scorerep.types import Data, Labels, Level, Points, Times, checks
+from scorerep.types.devices import named_device, normal
 
 Classes = Float[Tensor, "batch classes"]
 
@@ -42,14 +44,23 @@ class ClassMoments(NamedTuple):
 class ExactLaw(ABC):
     """A law of x_0 whose posterior given x_t is known: ``GaussianMixture``, ``EmpiricalLaw``.
 
-    Everywhere x is ``(batch, *shape)`` of any floating dtype, which results keep; τ is a float,
-    a scalar or ``(batch,)``; y is an int or ``(batch,)`` and conditions on the class.
+    Everywhere x is ``(batch, *shape)`` of any floating dtype and device, which results keep; τ is
+    a float, a scalar or ``(batch,)``; y is an int or ``(batch,)`` and conditions on the class. All
+    is computed in float64 on the law's own ``device``: move it with ``to``.
     ``ValueError``: another shape, τ out of range, an unknown class, no labels where needed.
     """
 
     shape: tuple[int, ...]  # of one x_0
     class_prior: Float[Tensor, " classes"]  # p(y)
     labelled: bool = True
+    device: torch.device = torch.device("cpu")  # of its tensors: where all is computed
+
+    def to(self, device: torch.device | str) -> "ExactLaw":
+        """The same law on another device; draws are made there, results follow their x."""
+        other = copy.copy(self)
+        other.__dict__.update(_moved(vars(self), named_device(device)))
+        other.device = named_device(device)
+        return other
 
     @abstractmethod
     def sample(self, n: int, generator: Generator | None = None) -> tuple[Data, Labels]:
@@ -78,7 +89,7 @@ class ExactLaw(ABC):
         """E[x_0 | x_t], or E[x_0 | x_t, y]: the best denoiser."""
         m, weights, tau2 = self._posterior(x, tau, y)
         shift = tau2[:, None] * _average(m.scores, weights)
-        return (x + shift.reshape(x.shape)).to(x)
+        return (x.to(shift) + shift.reshape(x.shape)).to(x)
 
     def posterior_variance(self, x: Data, tau: Level, y: Labels | int | None = None) -> Times:
         """tr Cov(x_0 | x_t), or tr Cov(x_0 | x_t, y)."""
@@ -94,7 +105,7 @@ class ExactLaw(ABC):
         """E[x_0 | x_t, y] for every y, ``(batch, classes, *shape)``, and p_t(y | x_t)."""
         self._need_classes(1)
         m, weights, tau2 = self._posterior(x, tau)
-        means = x.flatten(1)[:, None] + tau2[:, None, None] * m.scores
+        means = x.to(m.scores).flatten(1)[:, None] + tau2[:, None, None] * m.scores
         return means.unflatten(2, self.shape).to(x), weights.to(x)
 
     def constant(
@@ -117,28 +128,22 @@ class ExactLaw(ABC):
         return Estimate.of(_energy(*self._draw(tau, n, generator)))
 
     def _draw(self, tau: float, n: int, generator: Generator | None):
-        if n < 2 or not 0 < tau < math.inf:
-            raise ValueError(f"n must be at least 2 and tau positive, got n={n} and tau={tau}")
+        n, tau = checks.whole("n", n, 2), checks.number("tau", tau, above=0)
         x_0, _ = self.sample(n, generator)
-        noise = torch.randn(x_0.shape, generator=generator, dtype=x_0.dtype, device=x_0.device)
-        return self._posterior(x_0 + tau * noise, tau)[:2]
+        return self._posterior(x_0 + tau * normal(x_0.shape, x_0, generator), tau)[:2]
 
     def _posterior(self, x: Data, tau: Level, y: Labels | int | None = None):
         """Moments, weights of the classes (p_t(y | x_t), or 1 for the y that is given), and τ²."""
-        if x.shape[1:] != self.shape or not x.is_floating_point():
-            wanted = ("batch", *self.shape)
-            raise ValueError(f"x must be floating {wanted}, got {x.dtype} {tuple(x.shape)}")
-        tau = _one_or_each("tau", torch.as_tensor(tau, dtype=torch.float64, device=x.device), x)
+        x = checks.floating("x", x, self.shape).to(self.device, torch.float64)
+        tau = checks.one_or_each("tau", tau, x, torch.float64)
         if not bool(((tau >= 0) & tau.isfinite()).all()):
             raise ValueError(f"tau must not be negative or infinite, got {tau}")
         m = self.class_moments(x, tau.square())
         if y is None:
             return m, m.log_joint.softmax(1), tau.square()
         self._need_classes(1)
-        y, k = _one_or_each("y", torch.as_tensor(y, device=x.device), x), len(self.class_prior)
-        if y.is_floating_point() or bool(((y < 0) | (y >= k)).any()):
-            raise ValueError(f"y must be integers in 0..{k - 1}, got {y}")
-        return m, one_hot(y.long(), k).double(), tau.square()
+        k = len(self.class_prior)
+        return m, one_hot(checks.labels("y", y, x, k), k).double(), tau.square()
 
     def _need_classes(self, least: int) -> None:
         found = len(self.class_prior) if self.labelled else 0
@@ -156,7 +161,5 @@ def _energy(m: ClassMoments, weights: Classes) -> Times:
     return (weights * guidance.square().sum(2)).sum(1)
 
 
-def _one_or_each(name: str, value: Tensor, x: Data) -> Tensor:
-    if value.shape not in ((), (len(x),)):
-        raise ValueError(f"{name} must be a scalar or ({len(x)},), got {tuple(value.shape)}")
-    return value.expand(len(x))
+def _moved(parts: dict, device: torch.device) -> dict:
+    return {name: part.to(device) for name, part in parts.items() if isinstance(part, Tensor)}

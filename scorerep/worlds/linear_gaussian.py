@@ -10,17 +10,16 @@ code keeps the directions of largest variance *at every τ*; what τ decides is 
 that matters: all directions gain alike where τ² ≪ v, and the largest alone where τ² ≫ v.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
-from scorerep.objective import denoising_score_matching, root_weight
-from scorerep.sde import T_MIN, VESDE, LinearSDE, need_ve
+from scorerep.objective import root_weight
+from scorerep.sde import T_MIN, LinearSDE
 from scorerep.times import SingleTime, TimeDistribution
-from scorerep.types import Codes, Level, Points, Scalar, Times
+from scorerep.types import Codes, Level, Points, Times, checks
+from scorerep.types.devices import normal
 
 Code = Float[Tensor, "latent dimension"]  # A of z = A x_0
 
@@ -39,7 +38,7 @@ class LinearGaussian:
 
     def __init__(self, variances):
         self.dtype = variances.dtype if isinstance(variances, Tensor) else torch.float64
-        given = torch.as_tensor(variances, dtype=torch.float64)
+        given = torch.as_tensor(variances, dtype=torch.float64).cpu()
         if given.ndim not in (1, 2) or given.shape[0] != given.shape[-1] or len(given) == 0:
             raise ValueError(f"variances must be (d,) or (d, d), got {tuple(given.shape)}")
         self.dimension = len(given)
@@ -53,13 +52,13 @@ class LinearGaussian:
 
     def sample(self, n: int, generator: Generator | None = None) -> Points:
         """n draws of x_0."""
-        noise = torch.randn(n, self.dimension, generator=generator, dtype=torch.float64)
+        n = checks.whole("n", n, 0)
+        noise = normal((n, self.dimension), self.variances, generator)
         return (noise * self.variances.sqrt() @ self.directions).to(self.dtype)
 
     def principal_code(self, latent: int) -> Code:
         """Projection on the ``latent`` directions of largest variance: the optimum of Eq. (8)."""
-        if not 0 <= latent <= self.dimension:
-            raise ValueError(f"latent must lie in 0..{self.dimension}, got {latent}")
+        latent = checks.whole("latent", latent, 0, self.dimension)
         return self.directions[self.variances.argsort(descending=True, stable=True)[:latent]]
 
     def conditional_covariance(self, code: Code | None) -> Float[Tensor, "dimension dimension"]:
@@ -124,18 +123,19 @@ class LinearGaussian:
         self, x_t: Points, tau: Level, z: Codes | None = None, code: Code | None = None
     ) -> Points:
         """E[x_0 | x_t], or E[x_0 | x_t, z] for the z = A x_0 of ``code``; τ > 0."""
-        if x_t.ndim != 2 or x_t.shape[1] != self.dimension:
-            raise ValueError(f"x_t must be (batch, {self.dimension}), got {tuple(x_t.shape)}")
+        checks.floating("x_t", x_t, (self.dimension,))
         if (z is None) != (code is None) or (z is not None and z.shape != (len(x_t), len(code))):
             raise ValueError("z, (batch, latent), and code, (latent, d), must be given together")
-        tau2 = _positive(tau).square().reshape(-1, 1)
-        mean = torch.zeros_like(x_t, dtype=torch.float64)
+        x, tau2 = x_t.cpu().double(), _positive(tau).square().reshape(-1, 1)
+        if len(tau2) not in (1, len(x)):
+            raise ValueError(f"tau must be a scalar or ({len(x)},), got ({len(tau2)},)")
+        mean = torch.zeros_like(x)
         if z is not None:
             root, readout, known = self._regression(code)
-            mean = z.double() @ readout @ known.T @ root
+            mean = z.cpu().double() @ readout @ known.T @ root
         s, basis = torch.linalg.eigh(self.conditional_covariance(code))
         s = s.clamp(min=0)
-        return (mean + ((x_t - mean) @ basis * (s / (s + tau2))) @ basis.T).to(x_t)
+        return (mean + ((x - mean) @ basis * (s / (s + tau2))) @ basis.T).to(x_t)
 
     def _regression(self, code: Code | None):
         """Of x_0 = rootᵀ u, u ~ N(0, I), on z: root, readout and ``known``, whose columns span
@@ -145,7 +145,7 @@ class LinearGaussian:
             code = root.new_zeros(0, self.dimension)
         if code.ndim != 2 or code.shape[1] != self.dimension:
             raise ValueError(f"code must be (latent, {self.dimension}), got {tuple(code.shape)}")
-        of_u = code.detach().double() @ root.T
+        of_u = code.detach().cpu().double() @ root.T
         left, singular, right = torch.linalg.svd(of_u, full_matrices=False)
         rank = int((singular > 1e-10 * singular.amax()).sum()) if len(singular) else 0
         return root, left[:, :rank] / singular[:rank], right[:rank].T
@@ -155,7 +155,7 @@ class LinearGaussian:
 
 
 def _positive(tau: Level) -> Tensor:
-    tau = torch.as_tensor(tau, dtype=torch.float64)
+    tau = torch.as_tensor(tau, dtype=torch.float64, device="cpu")
     if not bool((tau > 0).all()):
         raise ValueError(f"tau must be positive, got {tau}")
     return tau
@@ -172,77 +172,3 @@ def _quadrature(times: TimeDistribution) -> tuple[Times, Times]:
     width = edges.diff()[:, None] / 2
     t = (edges[:-1, None] + width * (1 + nodes)).flatten()
     return t, times.density(t) * (width * weights).flatten()
-
-
-class LinearCode(nn.Module):
-    """Encoder z = A x_0 and denoiser D(x_t, z) = W x_t + U z at a single t, in float64.
-
-    It has what ``Objective`` asks of a model; ``encoder.weight`` is A, drawn with ``generator``.
-    ``ValueError`` unless t is in (0, 1] and ``latent`` in 1..dimension.
-    """
-
-    def __init__(
-        self, sde: VESDE, t: float, dimension: int, latent: int, generator: Generator | None = None
-    ):
-        super().__init__()
-        if not 0 < t <= 1 or not 1 <= latent <= dimension:
-            raise ValueError(f"0 < t ≤ 1 and 1 ≤ latent ≤ {dimension} needed, got {t=}, {latent=}")
-        self.sde, self.t, self.tau = need_ve(sde, "LinearCode"), t, float(sde.tau(t))
-        self.encoder = nn.Linear(dimension, latent, bias=False, dtype=torch.float64)
-        nn.init.normal_(self.encoder.weight, std=dimension**-0.5, generator=generator)
-        self.of_x_t = nn.Parameter(torch.zeros(dimension, dimension, dtype=torch.float64))
-        self.of_z = nn.Parameter(torch.zeros(dimension, latent, dtype=torch.float64))
-
-    def encode(self, x_0: Points) -> Codes:
-        return self.encoder(x_0)
-
-    def code_distribution(self, x_0: Points) -> tuple[Codes, None]:
-        return self.encode(x_0), None
-
-    def denoiser(self) -> tuple[Float[Tensor, "dimension dimension"], Tensor]:
-        """W and U."""
-        # W starts as for data of variance 1 without a code. The parameters are of order 1 at every
-        # noise level, so that one learning rate suits all.
-        start = torch.eye(len(self.of_z)).to(self.of_z)
-        return (start + self.of_x_t) / (1 + self.tau**2), self.of_z
-
-    def denoise(self, x_t: Points, t: Level, z: Codes) -> Points:
-        """W x_t + U z; ``ValueError`` at any t but the model's."""
-        if not bool(((torch.as_tensor(t) - self.t).abs() < 1e-6).all()):
-            raise ValueError(f"this model is for t = {self.t} only, got {t}")
-        of_x_t, of_z = self.denoiser()
-        return x_t @ of_x_t.T + z @ of_z.T
-
-    def score(self, x_t: Points, t: Level, z: Codes) -> Points:
-        """(D(x_t, z) − x_t)/τ²."""
-        return (self.denoise(x_t, t, z) - x_t) / self.tau**2
-
-    def expected_loss(self, world: LinearGaussian) -> Scalar:
-        """Eq. (8) for this model in closed form (λ = τ², mean over coordinates); differentiable."""
-        of_x_t, of_z = self.denoiser()
-        signal = of_x_t + of_z @ self.encoder.weight - torch.eye(world.dimension).to(of_x_t)
-        signal = signal @ world.directions.T * world.variances.sqrt()
-        return (signal.square() / self.tau**2 + of_x_t.square()).sum() / world.dimension
-
-
-def train_linear_code(
-    model: LinearCode,
-    world: LinearGaussian,
-    steps: int = 1000,
-    batch_size: int = 256,
-    learning_rate: float = 0.03,
-    generator: Generator | None = None,
-) -> Iterator[float]:
-    """Adam on fresh draws, the learning rate falling to 0; yields the loss of every step."""
-    optimiser = torch.optim.Adam(model.parameters(), lr=learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    t = torch.full((batch_size,), model.t, dtype=torch.float64)
-    for _ in range(steps):
-        x_0 = world.sample(batch_size, generator).double()
-        noise = torch.randn(x_0.shape, generator=generator, dtype=x_0.dtype)
-        loss = denoising_score_matching(model, x_0, t, noise, model.encode(x_0)).mean()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-        yield float(loss.detach())

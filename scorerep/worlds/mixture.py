@@ -6,7 +6,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import one_hot
 
-from scorerep.types import Labels, Points, Times
+from scorerep.types import Labels, Points, Times, checks
+from scorerep.types.devices import normal
 from scorerep.worlds.law import ClassMoments, ExactLaw
 
 
@@ -24,7 +25,8 @@ class GaussianMixture(ExactLaw):
     def __init__(self, weights, means, covariances, labels=None):
         self.dtype = means.dtype if isinstance(means, Tensor) else torch.float64
         self.means, self.weights, covariances = (
-            torch.as_tensor(value, dtype=torch.float64) for value in (means, weights, covariances)
+            torch.as_tensor(value, dtype=torch.float64).cpu()
+            for value in (means, weights, covariances)
         )
         if self.means.ndim != 2 or 0 in self.means.shape:
             raise ValueError(f"means must be (components, d), got {tuple(self.means.shape)}")
@@ -45,16 +47,21 @@ class GaussianMixture(ExactLaw):
         if not symmetric or not bool((self.variances >= -1e-9).all()):
             raise ValueError("covariances must be symmetric and positive semidefinite")
         self.variances = self.variances.clamp(min=0).expand(k, d)
-        self.labels = torch.as_tensor(range(k) if labels is None else labels).long()
+        self.labels = torch.as_tensor(range(k) if labels is None else labels).long().cpu()
         classes = self.labels.unique().tolist()
         if self.labels.shape != (k,) or classes != list(range(len(classes))):
             raise ValueError(f"labels must be {k} integers covering 0, 1, …, got {self.labels}")
         self.class_prior = one_hot(self.labels).double().T @ self.weights
+        self.device = torch.device("cpu")
 
     def sample(self, n: int, generator: Generator | None = None) -> tuple[Points, Labels]:
         """n draws of x_0 and y."""
-        component = torch.multinomial(self.weights, n, replacement=True, generator=generator)
-        noise = torch.randn(n, *self.shape, generator=generator, dtype=torch.float64)
+        n = checks.whole("n", n, 0)
+        where = self.device if generator is None else generator.device
+        component = torch.multinomial(
+            self.weights.to(where), max(n, 1), replacement=True, generator=generator
+        )[:n].to(self.device)
+        noise = normal((n, *self.shape), self.means, generator)
         x_0 = self.variances[component].sqrt() * noise
         for k in range(len(self.weights) if self.basis is not None else 0):
             x_0[component == k] = x_0[component == k] @ self.basis[k].T
@@ -84,7 +91,10 @@ class GaussianMixture(ExactLaw):
 
 
 def ring(components: int = 8, radius: float = 1.0, std: float = 0.15) -> GaussianMixture:
-    """Equal round components on a circle in the plane, each a class."""
+    """Equal round components on a circle of a ``radius`` in the plane, each a class.
+
+    ``std`` is a component's standard deviation in each direction.
+    """
     angles = 2 * math.pi * torch.arange(components, dtype=torch.float64) / components
     means = radius * torch.stack([angles.cos(), angles.sin()], 1)
     return GaussianMixture([1 / components] * components, means, std**2)

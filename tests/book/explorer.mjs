@@ -12,7 +12,7 @@ const { chromium } = createRequire(`${modules}/`)("playwright-core");
 const { cases } = JSON.parse(readFileSync(input, "utf8"));
 const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
   "--disable-background-networking", "--disable-component-update", "--disable-sync"];
-const PATIENCE = { timeout: 60_000 };
+const PATIENCE = { timeout: 1_800_000 }; // half an hour: busy machines are slow, not broken
 
 const launch = (...more) => chromium.launch({ executablePath, args: [...FLAGS, ...more] });
 

@@ -1,5 +1,6 @@
 """The notebooks for Colab are the chapters: in step, readable without MyST, and self-sufficient."""
 
+import ast
 import json
 import os
 import re
@@ -7,8 +8,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import jupytext
 import nbformat
 import pytest
+import yaml
 from nbformat.v4 import new_markdown_cell
 from packaging.requirements import Requirement
 
@@ -106,6 +109,10 @@ def labels():
         ("{ref}`sec-a`, {ref}`there <sec-a>`", "A section, there"),
         ("see {doc}`other`", "see [Another page](other.ipynb)"),
         ("see {doc}`this </book/other>`", "see [this](other.ipynb)"),
+        ("[](#fig-a), [there](#fig-a)", "Fig. 3.2, there (Fig. 3.2)"),
+        ("[](#sec-a), [there](#sec-a), [](#eq-a)", "A section, there, (3.1)"),
+        ("[](other.md), [this](other.md)", "[Another page](other.ipynb), [this](other.ipynb)"),
+        ("[a site](https://a.org/#x), $[x](t)$", "[a site](https://a.org/#x), $[x](t)$"),
         ("{py:class}`~a.b.C`, {abbr}`SDE`, {new:role}`kept`", "`C`, SDE, kept"),
         ("(sec-a)=\n# Title", "# Title"),
         ("% a comment\ntext", "text"),
@@ -128,9 +135,26 @@ def test_myst_becomes_plain_markdown(labels, source, wanted):
     assert plain(source, labels, "page").replace("{\\mathbb{E}}", "\\mathbb{E}") == wanted
 
 
-def test_reference_to_nothing_is_an_error(labels):
-    with pytest.raises(chapters.ChapterError, match="label eq-b"):
-        plain("{eq}`eq-b`", labels, "page")
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("{eq}`eq-b`", "no equation, figure, theorem or section has the label eq-b"),
+        ("[](#fig-b)", "has the label fig-b"),
+        ("[](gone.md)", r"a link to nothing that is known: \[\]\(gone.md\)"),
+        ("{cite}`sung2021score`", "references.bib has no work sung2021score: is it song2021score"),
+    ],
+)
+def test_reference_to_nothing_is_an_error(labels, source, message):
+    labels.works["song2021score"] = None
+    with pytest.raises(chapters.ChapterError, match=message):
+        plain(source, labels, "page")
+
+
+def test_wrong_citation_is_one_line_with_the_files_name(small_book):
+    path = small_book / "book/one.md"
+    path.write_text(CHAPTER.replace("# One", "# One\n\nBy {cite}`nobody1999`."))
+    with pytest.raises(chapters.ChapterError, match="^one.md: references.bib has no work nobody1"):
+        notebooks.texts("")
 
 
 def test_works_with_the_same_authors_and_year_are_told_apart():
@@ -149,6 +173,7 @@ jupytext:
 kernelspec:
   display_name: Python 3
   name: python3
+scorerep: {weights: [fig2ab], tables: []}
 ---
 # One
 
@@ -198,21 +223,86 @@ def test_budget_is_one_variable_where_weights_are_loaded(small_book):
 
 
 @pytest.mark.parametrize(
-    ("code", "runs"),
+    ("header", "weights"),
     [
-        (
-            'W = Path("checkpoints")\nm = load(W / "fig3"), load(W / "fig11-4")',
-            ["fig11-4", "fig3"],
-        ),
-        ('W = Path("checkpoints")\nfor f in W.iterdir(): print(f)', []),
-        ('table = read("results/spectra.csv").query("model == \'fig3\'")', []),
-        ('name = "fig3"', []),
+        ("{weights: [fig2ab], tables: []}", ["fig2ab"]),
+        ("{weights: []}", []),
+        ("{weights: [fig2ab], retrain: false}", []),
     ],
 )
-def test_runs_are_found_in_the_code_that_loads_their_weights(small_book, code, runs):
+def test_weights_are_those_of_the_header(small_book, header, weights):
     path = small_book / "book/one.md"
-    path.write_text(CHAPTER.replace('path = "checkpoints/fig2ab"', code))
-    assert notebooks.weights_of(path) == runs
+    path.write_text(CHAPTER.replace("{weights: [fig2ab], tables: []}", header))
+    assert notebooks.weights_of(path) == weights
+    made = notebooks.notebook(path, Labels.of_book(), "")
+    assert ("BUDGET = " in chapters.code_cells(made)[0].source) == bool(weights)
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (
+            "{weights: [fig2ab-dense]}",
+            "one.md: its header names fig2ab-dense, not in .*checkpoints",
+        ),
+        ("{tables: [nothing]}", "one.md: its header names nothing, not in book/results"),
+        ("{wieghts: [fig2ab]}", "one.md: its header needs a line like scorerep: .*wieghts means"),
+        ("", "one.md: its header needs a line like scorerep: "),
+    ],
+)
+def test_header_without_weights_or_with_wrong_names_is_an_error(small_book, header, message):
+    path = small_book / "book/one.md"
+    path.write_text(CHAPTER.replace("{weights: [fig2ab], tables: []}", header))
+    with pytest.raises(chapters.ChapterError, match=message):
+        notebooks.weights_of(path)
+
+
+def paths_in(code: str) -> dict[str, set[str]]:
+    """Weights and tables that a chapter's code names, as a path or as a part of one."""
+    found = {"weights": set(), "tables": set()}
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found["weights"] |= set(re.findall(r"checkpoints/([\w-]+)", node.value))
+            found["tables"] |= set(re.findall(r"results/([\w-]+)\.csv", node.value))
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+            name = getattr(node.right, "value", None)
+            if isinstance(name, str) and (ROOT / "book/checkpoints" / name).is_dir():
+                found["weights"].add(name)
+        if isinstance(node, ast.JoinedStr) and "results/" in ast.unparse(node):
+            every = {file.stem for file in (ROOT / "book/results").glob("*.csv")}
+            found["tables"] |= every & strings_in(code)  # a name made as the code runs
+    return found
+
+
+def strings_in(code: str) -> set[str]:
+    values = (getattr(node, "value", None) for node in ast.walk(ast.parse(code)))
+    return {value for value in values if isinstance(value, str)}
+
+
+@by_name
+def test_header_names_what_the_code_reads_and_nothing_else(name):
+    path = ROOT / "book" / f"{name}.md"
+    notebook = chapters.read(path)
+    code = "\n".join(cell.source for cell in chapters.code_cells(notebook))
+    header, read = notebook.metadata["scorerep"], paths_in(code)
+    notebooks.weights_of(path)  # no error
+    for key, (folder, _) in notebooks.FOLDERS.items():
+        if key not in header:  # all of the folder, which the code then names alone
+            assert folder in strings_in(code), f"{key} is missing in the header"
+            continue
+        assert read[key] <= set(header[key]), f"not in the header's {key}"
+        written = " ".join(strings_in(code))
+        for item in header[key]:
+            assert item in written or folder in strings_in(code), f"{item} is not in the code"
+
+
+def test_jupyters_editor_keeps_what_the_header_says():
+    """A chapter saved in JupyterLab, by jupytext, keeps its GPU, its weights and its tables."""
+    text = (ROOT / "book/mnist.md").read_text("utf-8")
+    saved = jupytext.writes(jupytext.reads(text, fmt="md:myst"), fmt="md:myst")
+    header, kept = (yaml.safe_load(part.split("\n---\n")[0]) for part in (text, saved))
+    del kept["jupytext"], header["jupytext"]
+    assert kept == header and {"accelerator", "colab", "scorerep"} <= set(kept)
 
 
 def test_address_is_configured_or_carried_or_of_the_remote(small_book, monkeypatch):
@@ -247,36 +337,46 @@ def test_links_and_pictures_lead_to_the_repository_once_it_has_an_address(small_
 
 
 def test_only_what_is_missing_or_too_old_is_wanted():
-    wanted = [Requirement(line) for line in (
-        "numpy>=1", "no-such-package", "torch>=999", "other; python_version < '3'",
-        "x; extra == 'y'",
-    )]  # fmt: skip
-    assert [requirement.name for requirement in kernel.missing(wanted)] == [
-        "no-such-package",
-        "torch",
-    ]
+    wanted = [Requirement(line) for line in ("numpy>=1", "no-such-package", "torch>=999")]
+    assert kernel.missing(wanted) == ["no-such-package", "torch"]
 
 
-def test_installing_leaves_alone_what_is_there(monkeypatch, capsys):
-    commands, have = [], {"numpy"}
-
-    def missing(requirements):
-        return [requirement for requirement in requirements if requirement.name not in have]
+def test_pip_installs_what_is_missing_and_is_held_to_what_is_there(monkeypatch, capsys):
+    commands, held = [], []
 
     def pip(command, **options):
         commands.append(command)
-        have.update(line for line in command if line in ("first", "second"))
-        return type("Done", (), {"returncode": 0})
+        if "--constraint" in command:
+            held.extend(Path(command[command.index("--constraint") + 1]).read_text().split())
+        listed = "numpy==2.1.3\nold-thing==1.0\n"
+        return type("Done", (), {"returncode": 0, "stdout": listed, "stderr": ""})
 
-    monkeypatch.setattr(kernel, "missing", missing)
+    monkeypatch.setattr(kernel, "missing", lambda requirements: ["first", "old-thing"])
     monkeypatch.setattr(kernel.subprocess, "run", pip)
-    needs = {"first": ["second", "numpy"], "second": None}
-    monkeypatch.setattr(kernel.importlib.metadata, "requires", needs.get)
-    kernel.install([Requirement("first"), Requirement("numpy")])
-    assert [command[-1] for command in commands] == ["first", "second"]
-    assert all("--no-deps" in command for command in commands)
+    kernel.install([Requirement(r) for r in ("first>=1", "numpy", "old-thing>=2")])
+    assert commands[1][-2:] == ["first>=1", "old-thing>=2"] and "numpy" not in commands[1]
+    assert held == ["numpy==2.1.3"]  # too old is not held
+    assert "installing first, old-thing" in capsys.readouterr().out
+
+
+def test_what_cannot_be_installed_is_said(monkeypatch):
     with pytest.raises(kernel.KernelError, match="torch missing or too old"):
-        kernel.install([Requirement("torch")])
+        kernel.install([Requirement("torch>=999")])
+    failed = type("Done", (), {"returncode": 1, "stdout": "", "stderr": "no such thing"})
+    monkeypatch.setattr(kernel.subprocess, "run", lambda *args, **options: failed)
+    with pytest.raises(kernel.KernelError, match="pip could not install nothing-of-this:\nno such"):
+        kernel.install([Requirement("nothing-of-this")])
+
+
+def test_nothing_is_done_where_all_is_there(monkeypatch):
+    monkeypatch.setattr(kernel.subprocess, "run", None)
+    kernel.install([Requirement("numpy")])
+
+
+def test_absent_weights_are_named_before_anything_is_trained(small_book, monkeypatch):
+    monkeypatch.setattr("scorerep.runs.fit.fit", None)
+    with pytest.raises(kernel.KernelError, match="no weights fig2ab-dense in "):
+        kernel.train(small_book, small_book / "runs", "smoke", ["fig2ab", "fig2ab-dense"])
 
 
 def test_prepare_chooses_folders_and_names_device_and_budget(small_book, monkeypatch, capsys):
@@ -307,7 +407,7 @@ def test_another_budget_trains_the_chapters_weights_anew(small_book, monkeypatch
     assert Path.cwd() == small_book / "runs/smoke/book"
     assert load_experiment(Path("checkpoints/small")).seed == 3
     assert Path("checkpoints/other/model.safetensors").exists()
-    assert "other: its run 'of this test' has no other budget" in capsys.readouterr().out
+    assert "other: no run of the paper" in capsys.readouterr().out
 
 
 # The site's buttons

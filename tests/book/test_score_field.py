@@ -15,7 +15,8 @@ from scorerep.worlds.mixture import GaussianMixture, ring
 
 SCRIPT = Path(score_field.__file__).parents[1] / "static" / "score-field.js"
 RUN = """
-const field = await import(process.argv[1]);
+await import(process.argv[1]);
+const field = globalThis.scoreField;
 let text = "";
 for await (const part of process.stdin) text += part;
 const { world, cases } = JSON.parse(text);

@@ -275,7 +275,10 @@ def test_killed_comparison_goes_on_without_losing_or_repeating(small, tmp_path, 
     ("make", "message"),
     [
         (lambda: Autoencoder(replace(DIGITS, latent=0)), "latent must be positive"),
-        (lambda: Autoencoder(DIGITS).encode(torch.zeros(2, 1, 9, 9)), "x_0 must have shape"),
+        (
+            lambda: Autoencoder(DIGITS).encode(torch.zeros(2, 1, 9, 9)),
+            "x_0 must be floats of shape",
+        ),
         (lambda: Autoencoder(DIGITS).decode(torch.zeros(2, 4)), r"z must be \(batch, 3\)"),
         (lambda: PrincipalComponents(torch.zeros(4, 1, 8, 8), 5), "latent must lie in 1..4"),
         (lambda: Reconstruction(proposal=UniformTime()), "no proposal"),

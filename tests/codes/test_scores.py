@@ -64,8 +64,9 @@ def test_encoding_in_batches_equals_encoding_at_once_without_draws_or_gradients(
 
 def test_the_mode_is_restored_after_an_error():
     model = Halver().train()
+    model.encode = lambda x_0: x_0.nothing
     with pytest.raises(AttributeError):
-        encode_in_batches(model, [1, 2, 3])
+        encode_in_batches(model, torch.zeros(3, 1, 8, 8))
     assert model.training and model.dropout.training
 
 
@@ -170,10 +171,10 @@ def test_compare_has_one_row_a_code_and_finds_the_better_one():
     inks = [pd.DataFrame({"ink": d.floats().mean((1, 2, 3)).numpy()}) for d in (train, test)]
     table = compare(codes, train.labels, test.labels, *inks)
     assert list(table.index) == ["PCA", "noise"]
-    assert list(table) == ["silhouette", "knn", "probe", "code_std", "r2_ink"]
+    assert list(table) == ["silhouette", "knn", "probe", "code_std", "code_std_max", "r2_ink"]
     assert table.loc["PCA", "knn"] > 0.9 and table.loc["noise", "knn"] < 0.2
     assert (table.loc["PCA", ["silhouette", "probe", "r2_ink"]] > table.loc["noise"].drop(
-        ["knn", "code_std"])).all()  # fmt: skip
+        ["knn", "code_std", "code_std_max"])).all()  # fmt: skip
     row = score_codes(codes["PCA"][0], train.labels, codes["PCA"][1], test.labels, *inks)
     pd.testing.assert_series_equal(row, table.loc["PCA"], check_names=False)
 
@@ -184,6 +185,7 @@ def test_a_coordinate_that_does_not_vary_is_reported():
     with pytest.warns(UserWarning, match="z_3 of 3 is the same for all images"):
         scores = score_codes(train, labels, test, test_labels)
     assert scores["code_std"] == pytest.approx(0, abs=1e-12) and scores["knn"] == 1
+    assert scores["code_std_max"] == pytest.approx(test.std(0).max())
 
 
 def test_a_collapsed_code_scores_chance_and_is_reported():
@@ -214,6 +216,15 @@ def test_bad_input_is_named():
             "or of neither",
         ),
         (lambda: bootstrap_interval([1.0]), "n of at least 2"),
+        (lambda: bootstrap_interval([1.0, np.nan]), "values must be finite"),
+        (lambda: bootstrap_interval([1.0, 2.0], seed=-1), "seed must be at least 0, got -1"),
+        (lambda: silhouette(codes, labels, most=1), "most must be at least 2, got 1"),
+        (lambda: silhouette(codes, labels, seed=-1), "seed must lie in"),
+        (lambda: knn_accuracy(codes, labels, codes, labels, k=1.5), "k must be a whole number"),
+        (lambda: linear_r2(codes, labels + math.inf, codes, labels), "must not be infinite"),
+        (lambda: silhouette(codes[:0], labels[:0]), "codes must be of at least one image"),
+        (lambda: encode_in_batches(Halver(), torch.zeros(2, 1, 8, 8), batch=0), "batch must be"),
+        (lambda: encode_in_batches(Halver(), torch.full((2, 1, 8, 8), math.nan)), "data must be"),
     ]
     for call, message in cases:
         with pytest.raises(ValueError, match=message):

@@ -107,7 +107,7 @@ def test_an_encoder_can_be_shipped_without_its_score_network(trained, digits, tm
             lambda m: m.encode(torch.zeros(2, 1, 8, 8), torch.zeros(3)),
             "one number or a multiple of 2",
         ),
-        (lambda m: m.encode(torch.zeros(2, 1, 9, 9), 0.5), "x_0 must have shape"),
+        (lambda m: m.encode(torch.zeros(2, 1, 9, 9), 0.5), "x_0 must be floats of shape"),
         (lambda m: m.code_distribution(torch.zeros(2, 1, 8, 8)), "this code depends on t"),
         (lambda m: TimeCodeObjective(UniformTime(), regulariser="kl"), "must be 'none' or 'l1'"),
         (lambda m: unet_features(m, torch.zeros(2, 1, 8, 8), 0.5), "unconditional"),

@@ -2,6 +2,9 @@
 
 import json
 import logging
+import os
+import signal
+import sys
 from dataclasses import replace
 
 import pytest
@@ -11,8 +14,12 @@ from scorerep import checkpoint
 from scorerep.checkpoint import CheckpointError
 from scorerep.data import load_data
 from scorerep.model import ModelConfig, ScoreModel
+from scorerep.objective import Objective
+from scorerep.runs import fit as module
 from scorerep.runs.experiment import EncoderPhase, Experiment
-from scorerep.runs.fit import fit, load_experiment
+from scorerep.runs.fit import fit, load_experiment, train_for
+from scorerep.runs.stop import Stopped
+from scorerep.times import UniformTime
 from scorerep.training import Optimisation, TrainingDiverged
 
 TINY = Experiment(
@@ -76,6 +83,230 @@ def test_budget_of_a_run_with_decay_cannot_be_raised(digits, tmp_path):
     run(4)
     with pytest.raises(CheckpointError, match="differs in optimisation"):
         run(6)
+
+
+class Killed(BaseException):
+    """What no handler of errors catches, as a kill."""
+
+
+def killed_at_rename(monkeypatch, number: int, after: bool):
+    """Renames count from 1; at this one the process dies, before or after it."""
+    real, calls = os.replace, []
+
+    def replace_or_die(*names):
+        calls.append(names)
+        if len(calls) == number and not after:
+            raise Killed
+        real(*names)
+        if len(calls) == number:
+            raise Killed
+
+    monkeypatch.setattr(os, "replace", replace_or_die)
+
+
+@pytest.mark.parametrize("earlier", [False, True], ids=["first save", "later save"])
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("number", [1, 2, 3])  # state, weights, card
+def test_run_killed_within_its_last_save_ends_as_an_unbroken_one(
+    digits, tmp_path, monkeypatch, number, after, earlier
+):
+    whole = fit(TINY, digits, tmp_path / "whole", progress=False)
+    folder = tmp_path / "killed"
+    if earlier:
+        fit(TINY, digits, folder, progress=False, stop_after=3)
+    with monkeypatch.context() as patch:
+        killed_at_rename(patch, number, after)
+        with pytest.raises(Killed):
+            fit(TINY, digits, folder, progress=False)
+    again = fit(TINY, digits, folder, progress=False)
+    assert torch.equal(weights(again), weights(whole))
+    assert torch.equal(weights(ScoreModel.from_pretrained(folder)), weights(whole))
+    cards = [checkpoint.read_card(tmp_path / name) for name in ("whole", "killed")]
+    assert cards[0]["losses"] == cards[1]["losses"] and cards[1]["iterations_done"] == 6
+
+
+def test_damaged_weights_of_a_finished_run_come_back_from_its_state(digits, tmp_path):
+    whole = fit(TINY, digits, tmp_path, progress=False)
+    content = bytearray((tmp_path / "model.safetensors").read_bytes())
+    content[-3] ^= 1
+    (tmp_path / "model.safetensors").write_bytes(content)
+    assert torch.equal(weights(fit(TINY, digits, tmp_path, progress=False)), weights(whole))
+    assert torch.equal(weights(ScoreModel.from_pretrained(tmp_path)), weights(whole))
+
+
+def test_damaged_state_is_named_not_gone_on_from(digits, tmp_path):
+    fit(TINY, digits, tmp_path, progress=False, stop_after=3)
+    content = bytearray((tmp_path / "training.safetensors").read_bytes())
+    content[-3] ^= 1
+    (tmp_path / "training.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError, match="training.safetensors is damaged"):
+        fit(TINY, digits, tmp_path, progress=False)
+
+
+@pytest.mark.parametrize("text", [None, "{half", "[]", "{}"])
+def test_state_without_a_card_is_named(digits, tmp_path, text):
+    fit(TINY, digits, tmp_path, progress=False, stop_after=3)
+    path = tmp_path / "training.safetensors"
+    tensors, metadata = checkpoint.read_tensors(path)
+    metadata = {k: v for k, v in metadata.items() if k != "card"} | ({"card": text} if text else {})
+    checkpoint.write_tensors(path, tensors, metadata)
+    with pytest.raises(CheckpointError, match="training.safetensors is not the state of a run"):
+        fit(TINY, digits, tmp_path, progress=False)
+
+
+def test_leftovers_of_a_killed_save_are_removed(digits, tmp_path):
+    names = [f".{file}.99.part" for file in ("training.safetensors", "model.safetensors")]
+    for name in [*names, ".card.json.7.part", ".other.part"]:
+        (tmp_path / name).write_text("half a file")
+    fit(TINY, digits, tmp_path, progress=False)
+    assert sorted(os.listdir(tmp_path)) == [
+        ".other.part", "card.json", "model.safetensors", "training.safetensors"
+    ]  # fmt: skip
+
+
+def test_finished_weights_without_a_state_are_returned_and_never_overwritten(digits, tmp_path):
+    whole = fit(TINY, digits, tmp_path, progress=False)
+    (tmp_path / "training.safetensors").unlink()  # as of an exported or swept run
+    before = (tmp_path / "model.safetensors").read_bytes()
+    assert torch.equal(weights(fit(TINY, digits, tmp_path, progress=False)), weights(whole))
+    longer = replace(TINY, optimisation=replace(TINY.optimisation, iterations=8))
+    with pytest.raises(CheckpointError, match="weights of 6 steps without the state"):
+        fit(longer, digits, tmp_path, progress=False)
+    with pytest.raises(CheckpointError, match="another experiment .it differs in seed"):
+        fit(replace(TINY, seed=1), digits, tmp_path, progress=False)
+    (tmp_path / "card.json").unlink()
+    with pytest.raises(CheckpointError, match="card.json is missing"):
+        fit(TINY, digits, tmp_path, progress=False)
+    assert (tmp_path / "model.safetensors").read_bytes() == before
+
+
+def test_folder_of_other_weights_is_refused(digits, tmp_path):
+    ScoreModel(TINY.model).save_pretrained(tmp_path, classifier="of something")
+    with pytest.raises(CheckpointError, match="holds no experiment's run"):
+        fit(TINY, digits, tmp_path, progress=False)
+
+
+def test_fewer_steps_than_done_are_said(digits, tmp_path, caplog):
+    fit(TINY, digits, tmp_path, progress=False)
+    fewer = replace(TINY, optimisation=replace(TINY.optimisation, iterations=4))
+    with caplog.at_level(logging.WARNING):
+        fit(fewer, digits, tmp_path, progress=False)
+    assert "tiny has done 6 steps, more than the 4 asked for" in caplog.text
+    assert checkpoint.read_card(tmp_path)["iterations_done"] == 6
+
+
+class Signaller:
+    """In the place of TensorBoard's writer: a signal arrives within a step."""
+
+    def __init__(self, number: int, step: int):
+        self.number, self.step = number, step
+
+    def add_scalar(self, key, value, step):
+        if step == self.step and key == "matching":
+            signal.raise_signal(self.number)
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_by_a_signal_the_step_is_finished_and_saved(digits, tmp_path, monkeypatch, number):
+    whole = fit(TINY, digits, tmp_path / "whole", progress=False)
+    handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    monkeypatch.setattr(module, "summary_writer", lambda _: Signaller(number, 3))
+    with pytest.raises(Stopped, match="stopped at step 3; the same command goes on") as stopped:
+        fit(TINY, digits, tmp_path / "parts", progress=False, tensorboard=True)
+    assert (stopped.value.step, stopped.value.signal) == (3, number)
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert checkpoint.read_card(tmp_path / "parts")["iterations_done"] == 3
+    parts = fit(TINY, digits, tmp_path / "parts", progress=False)
+    assert torch.equal(weights(whole), weights(parts))
+
+
+def test_card_of_a_run_stopped_between_two_entries_equals_an_unbroken_ones(digits, tmp_path):
+    model = ModelConfig(
+        image_shape=(1, 8, 8), network="dense", channels=(8,), latent=0, dropout=0.0
+    )
+    budget = Optimisation(iterations=300, batch_size=4, warmup=2)
+    run = Experiment(name="windows", model=model, regulariser="none", optimisation=budget)
+    fit(run, digits, tmp_path / "whole", progress=False)
+    for stop in (100, 200, None):  # an entry has three steps
+        fit(run, digits, tmp_path / "parts", progress=False, stop_after=stop)
+    cards = [checkpoint.read_card(tmp_path / name) for name in ("whole", "parts")]
+    assert len(cards[0]["losses"]) == 100 and cards[0]["losses"] == cards[1]["losses"]
+
+
+def test_default_experiment_runs(tmp_path):
+    data = load_data("digits")
+    model = fit(Experiment(), data, tmp_path, progress=False, stop_after=1)
+    assert model.encode(data.batch(slice(2))).shape == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"times": "foo"}, "times must be one of 'uniform_t', 'uniform_sigma', 'single_t', got"),
+        ({"proposal": "foo"}, "proposal must be one of 'none', 'log_normal', got 'foo'"),
+        ({"regulariser": "foo"}, "regulariser must be one of"),
+        ({"weighting": "foo"}, "weighting must be one of"),
+        ({"data": "imagenet"}, "data must be one of 'digits', 'mnist', 'cifar10', got 'imagenet'"),
+        ({"single_t": 0.0}, r"single_t must lie in \(0, 1\], got 0"),
+        ({"single_t": 2.0}, r"single_t must lie in \(0, 1\], got 2"),
+        ({"single_t": float("nan")}, r"single_t must lie in \(0, 1\], got nan"),
+        ({"regulariser_weight": -1.0}, "regulariser_weight must be finite and not negative"),
+        ({"regulariser_weight": float("inf")}, "regulariser_weight must be finite"),
+        ({"draws_per_image": 0}, "draws_per_image must be a whole number of at least 1, got 0"),
+        ({"draws_per_image": 1.5}, "draws_per_image must be a whole number"),
+        ({"name": "../x"}, "name must be that of a folder, without a slash, got '../x'"),
+        ({"name": "a\\b"}, "name must be that of a folder"),
+        ({"name": ".."}, "name must be that of a folder"),
+        ({"name": ""}, "name must be that of a folder"),
+        ({"classes": ("11",)}, "unknown class '11': digits has the classes 0, 1"),
+        ({"classes": ("1", "1")}, "classes names a class twice"),
+        ({"seed": 2**70}, "seed must be in 0..4294967295"),
+        ({"seed": -1}, "seed must be in 0..4294967295, got -1"),
+    ],
+)
+def test_impossible_experiments_are_refused_when_they_are_made(changes, message):
+    with pytest.raises(ValueError, match=message):
+        Experiment(**changes)
+
+
+def test_missing_tensorboard_is_said_before_training(digits, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'scorerep\[tensorboard\]'"):
+        fit(TINY, digits, tmp_path, progress=False, tensorboard=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_finished_time_limited_run_is_returned_as_it_is(digits, tmp_path):
+    path, objective = tmp_path / "state.safetensors", Objective(UniformTime())
+
+    def train(seconds):
+        torch.manual_seed(0)
+        return train_for(
+            seconds, ScoreModel(TINY.model), digits, objective, TINY.optimisation, path=path
+        )
+
+    first, steps = train(1e9)
+    assert steps == 6  # the other limit
+    before = path.read_bytes()
+    for seconds in (1e9, 1e-9):  # either limit is reached
+        again, steps = train(seconds)
+        assert steps == 6 and torch.equal(weights(first), weights(again))
+    assert path.read_bytes() == before
+
+
+def test_time_limited_state_from_before_it_had_a_card_is_gone_on_from(digits, tmp_path):
+    path, objective = tmp_path / "state.safetensors", Objective(UniformTime())
+    torch.manual_seed(0)
+    train_for(1e9, ScoreModel(TINY.model), digits, objective, TINY.optimisation, path=path)
+    tensors, metadata = checkpoint.read_tensors(path)
+    checkpoint.write_tensors(path, tensors, {"step": metadata["step"], "seconds": "0.5"})
+    longer = replace(TINY.optimisation, iterations=8)
+    _, steps = train_for(1e9, ScoreModel(TINY.model), digits, objective, longer, path=path)
+    assert steps == 8
 
 
 def test_folder_of_another_experiment_or_other_data_is_refused(digits, tmp_path):

@@ -8,7 +8,7 @@ import torch
 from scorerep.data import load_data
 from scorerep.model import ScoreModel
 from scorerep.runs.fit import fit
-from scorerep.runs.paper import BOOK, BUDGETS, PAPER, SMOKE, at_budget
+from scorerep.runs.paper import BOOK, BUDGETS, PAPER, SMOKE, at_budget, muon_schedule
 
 # What a budget may decide; the rest is the run itself.
 SIZE = {"network", "channels", "encoder_channels", "blocks", "attention", "dropout",
@@ -78,7 +78,8 @@ def test_unknown_names_are_errors():
 @pytest.mark.parametrize("name", ["fig3", "fig7", "fig4-cifar", "fig6"])
 def test_smoke_budget_runs_through_every_phase(name, tmp_path):
     experiment = at_budget(name, "smoke")
-    data = load_data(experiment.data, "train", experiment.classes or None, limit=200)
+    source = "cifar10-part" if experiment.data == "cifar10" else experiment.data
+    data = load_data(source, "train", experiment.classes or None, limit=200)
     model = fit(experiment, data, tmp_path, progress=False)
     x = data.batch(slice(0, 4))
     with torch.no_grad():
@@ -88,3 +89,11 @@ def test_smoke_budget_runs_through_every_phase(name, tmp_path):
 
 def test_smoke_budget_is_one_value():
     assert at_budget("fig5", "smoke").model == replace(SMOKE.of(at_budget("fig5", "paper")).model)
+
+
+def test_muon_schedule_is_the_recipe_that_was_measured():
+    schedule = muon_schedule(1_000, frozen_iterations=500)
+    assert (schedule.optimizer, schedule.muon_learning_rate, schedule.decay) == ("muon", 0.02, 0.4)
+    assert (schedule.batch_size, schedule.learning_rate, schedule.warmup) == (32, 1e-3, 50)
+    assert schedule.total_iterations == 1_500
+    assert muon_schedule(10, decay=0.0).decay == 0

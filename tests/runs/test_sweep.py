@@ -1,14 +1,18 @@
 """The sweep over noise levels: resumable, shared by several workers, one row a run."""
 
 import multiprocessing
+import threading
+import time
 from dataclasses import replace
 
 import pandas as pd
 import pytest
 
+from scorerep.checkpoint import CheckpointError
 from scorerep.data import load_data
 from scorerep.runs import sweep as module
 from scorerep.runs.paper import SMOKE, at_budget
+from scorerep.runs.stop import WorkerError
 from scorerep.runs.sweep import Scorer, collect, runs, sweep
 from scorerep.runs.tables import merge_rows
 
@@ -102,6 +106,98 @@ def test_two_workers_share_the_runs_without_repeating_one(experiment, tmp_path):
     assert queue.empty()
     assert sorted(done) == [(0.3, 0), (0.3, 1), (0.7, 0), (0.7, 1)]
     assert (collect(tmp_path).code == "trained").sum() == 4
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_data("digits"), load_data("digits", "test")
+
+
+@pytest.fixture(scope="module")
+def small():
+    return at_budget("digits", "smoke")
+
+
+def test_folder_of_another_experiment_or_other_data_is_refused(digits, small, tmp_path):
+    sweep(small, *digits, tmp_path, (0.5,), (0,), progress=False)
+    others = {
+        "differs in model": replace(small, model=replace(small.model, channels=(8, 8))),
+        "differs in regulariser_weight": replace(small, regulariser_weight=0.1),
+        "differs in optimisation": replace(
+            small, optimisation=replace(small.optimisation, iterations=20)
+        ),
+        "6 steps without the state": replace(
+            small, optimisation=replace(small.optimisation, frozen_iterations=20)
+        ),
+    }
+    for message, other in others.items():
+        with pytest.raises(CheckpointError, match=message):
+            sweep(other, *digits, tmp_path, (0.5,), (0,), progress=False)
+    with pytest.raises(CheckpointError, match="differs in model"):  # at a level of its own, too
+        sweep(others["differs in model"], *digits, tmp_path, (0.9,), (1,), progress=False)
+    with pytest.raises(CheckpointError, match="other data"):
+        part = digits[0].subset(300), digits[1]
+        sweep(small, *part, tmp_path, (0.9,), (0,), progress=False)
+    assert sorted(path.name for path in tmp_path.glob("t*")) == ["t0.5-seed0", "table.csv"]
+
+
+def test_seeds_that_come_later_get_their_baselines(digits, small, tmp_path):
+    first = sweep(small, *digits, tmp_path, (0.5,), (0,), progress=False)
+    table = sweep(small, *digits, tmp_path, (0.5,), (0, 1), progress=False)
+    untrained = table[table.code == "untrained"]
+    assert untrained.seed.tolist() == [0, 1] and (table.code == "PCA").sum() == 1
+    before = first[first.code == "untrained"].silhouette.item()
+    assert untrained.silhouette.tolist()[0] == pytest.approx(before, abs=1e-5)
+    assert untrained.silhouette.nunique() == 2
+
+
+@pytest.mark.parametrize(
+    ("times", "seeds", "message"),
+    [
+        ((), (0,), "levels must name at least one"),
+        ((0.5,), (), "seeds must name at least one"),
+        ((0.5, 0.5), (0,), r"levels must differ \(to six digits\), got 0.5 twice"),
+        ((0.5, 0.50000001), (0,), "levels must differ"),
+        ((0.5,), (0, 1, 0), "seeds must differ .* got 0 twice"),
+        ((0.5, 2.0), (0,), r"single_t must lie in \(0, 1\], got 2"),
+        ((0.5,), (0, -1), "seed must be in 0..4294967295, got -1"),
+    ],
+)
+def test_bad_levels_and_seeds_are_named_before_training(
+    digits, small, tmp_path, times, seeds, message
+):
+    with pytest.raises(ValueError, match=message):
+        sweep(small, *digits, tmp_path, times, seeds, progress=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_codes_that_cannot_be_scored_are_named_before_training(digits, small, tmp_path):
+    plain = replace(small, model=replace(small.model, latent=0), regulariser="none")
+    with pytest.raises(ValueError, match="latent must be at least 1"):
+        sweep(plain, *digits, tmp_path, (0.5,), (0,), progress=False)
+    one = [data.select(["3"]) for data in digits]
+    with pytest.raises(ValueError, match="at least two classes, got 3 alone"):
+        sweep(small, *one, tmp_path, (0.5,), (0,), progress=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_failed_worker_is_one_sentence(small, tmp_path):
+    (tmp_path / "t0.5-seed0").write_text("a file in the way")
+    with pytest.raises(WorkerError, match=r"worker \d failed: FileExistsError: .*t0.5-seed0'$"):
+        module.sweep_together(2, small, tmp_path, (0.5,), (0,))
+
+
+def test_killed_worker_is_one_sentence(small, tmp_path):
+    def kill_one():
+        while not (workers := multiprocessing.active_children()):
+            time.sleep(0.01)
+        workers[0].kill()
+
+    thread = threading.Thread(target=kill_one)
+    thread.start()
+    with pytest.raises(WorkerError, match=r"worker \d was stopped by SIGKILL; the same command"):
+        module.sweep_together(1, small, tmp_path, (0.5,), (0,))
+    thread.join()
 
 
 def test_runs_have_every_t_for_the_first_seed_first(experiment):

@@ -12,7 +12,7 @@ from scorerep.likelihood import log_likelihood
 from scorerep.objective import denoising_score_matching, root_weight
 from scorerep.sde import VESDE, VPSDE, LinearSDE, SubVPSDE, need_linear
 from scorerep.times import UniformSigma, UniformTime, log_normal_sigma
-from scorerep.worlds.linear_gaussian import LinearCode, LinearGaussian
+from scorerep.worlds import LinearCode, LinearGaussian
 from scorerep.worlds.mixture import GaussianMixture, labelled_quartet
 
 SDES = {"VE": VESDE(), "VP": VPSDE(), "sub-VP": SubVPSDE()}

@@ -1,6 +1,7 @@
-"""Five steps in float64, by as many processes as launched it; the first writes the weights."""
+"""Seven steps in float64, by as many processes as launched it; the first writes the weights."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -24,8 +25,15 @@ model = ScoreModel(config).double()
 objective = Objective(UniformTime(), regulariser="kl", regulariser_weight=1e-3, draws_per_image=2)
 budget = Optimisation(iterations=5, batch_size=16, learning_rate=1e-2, warmup=1)
 accelerator = Accelerator(cpu=True)
-for _ in training_loop(model, load_data("digits"), objective, budget, accelerator=accelerator):
-    pass
+data, written = load_data("digits"), {}
+for state in training_loop(model, data, objective, budget, accelerator=accelerator):
+    # All but the last, a standard deviation within each part of the batch.
+    written[f"losses.{state.step}"] = torch.stack(state.mean_losses()[:3])
+# A second phase of a caller's own, with the encoder frozen from its first step.
+frozen = replace(objective, frozen_encoder=True)
+halved = replace(budget, iterations=2, accumulate=2)
+for state in training_loop(model, data, frozen, halved, accelerator=accelerator):
+    written[f"frozen.{state.step}"] = torch.stack(state.mean_losses()[:3])
 if accelerator.is_main_process:
-    write_tensors(Path(sys.argv[1]), model.state_dict())
+    write_tensors(Path(sys.argv[1]), written | model.state_dict())
 accelerator.end_training()

@@ -245,9 +245,9 @@ def test_bad_arguments_are_refused(law):
             law.score(x, tau)
     with pytest.raises(ValueError, match="tau must not be negative"):
         law.score(x, -1.0)
-    with pytest.raises(ValueError, match="x must be floating"):
+    with pytest.raises(ValueError, match="x must be floats of shape"):
         law.score(torch.zeros(2, 1, 32, 32), 1.0)
-    with pytest.raises(ValueError, match="x must be floating"):
+    with pytest.raises(ValueError, match="x must be floats of shape"):
         law.score(x.to(torch.uint8), 1.0)
     with pytest.raises(ValueError, match=r"y must be integers in 0\.\.3"):
         law.score(x, 1.0, 4)

@@ -15,7 +15,7 @@ from pathlib import Path
 from book.tools.assets import npm
 from book.tools.chapters import ROOT, ChapterError, environment
 
-WEIGHTS = ROOT / "book/checkpoints" / "fig3"  # of a model with two code dimensions
+WEIGHTS = ROOT / "book/checkpoints/fig3"  # of a model with two code dimensions
 SOURCE = Path(__file__).with_name("explorer_page")
 WORK = ROOT / "_build" / "explorer"
 SITE = WORK / "site"  # what is copied into the site's _static

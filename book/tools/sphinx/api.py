@@ -5,6 +5,7 @@
   where its index can be had (once, kept in _build), and are plain text where it cannot.
 - ``VESDE`` in double quotes, in prose and docstrings, and what a code cell imports from
   scorerep, are links too.
+- Each entry leads to its source, and to the chapters whose cells import it.
 """
 
 import ast
@@ -14,6 +15,7 @@ import inspect
 import re
 import textwrap
 import urllib.request
+from functools import cache
 from pathlib import Path
 from typing import Annotated, get_args, get_origin
 
@@ -21,6 +23,8 @@ from docutils import nodes
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
 from sphinx.util.nodes import make_refnode
+
+from book.tools import chapters, reach
 
 PACKAGE = "scorerep"
 TYPES = f"{PACKAGE}.types"
@@ -115,6 +119,29 @@ def _escaped(text: str) -> str:
     return re.sub(r"([|*`]|_(?!\w))", r"\\\1", text).replace("\0", "*")
 
 
+# Chapters that use an entry
+
+
+@cache
+def used_in() -> dict[str, list[str]]:
+    """Full name of what chapters import from the package → the chapters, in the book's order."""
+    found = {}
+    for path in chapters.chapters():
+        source = chapters.source_of(chapters.read(path))
+        for name in sorted(set(reach.imported(ast.parse(source)))):
+            if name.startswith(f"{PACKAGE}."):
+                users = found.setdefault(_home(name), [])
+                users += [path.stem] if path.stem not in users else []
+    return found
+
+
+def name_chapters(app, what, name, obj, options, lines):
+    """End an entry with the chapters whose cells import it."""
+    if what in ("class", "function", "exception", "data") and (users := used_in().get(name)):
+        links = ", ".join(f":doc:`/book/{user}`" for user in users)
+        lines += ["", f"*Used in* {links}.", ""]
+
+
 # Links of annotations
 
 
@@ -137,6 +164,23 @@ def name_in_full(app, env, node, contnode):
             docname = found.docname
             return make_refnode(app.builder, node["refdoc"], docname, found.node_id, contnode, full)
     return None
+
+
+def name_where_it_is_offered(app, env, node, contnode):
+    """Lead ``scorerep.sde.VESDE`` to where that is defined, and a package to its modules' page."""
+    target = node.get("reftarget", "")
+    if node.get("refdomain") != "py" or not target.startswith(f"{PACKAGE}."):
+        return None
+    objects = env.get_domain("py").objects
+    full = _home(target)
+    if full in objects:
+        entry = objects[full]
+        to, anchor = entry.docname, entry.node_id
+    elif inside := [entry for name, entry in objects.items() if name.startswith(f"{target}.")]:
+        to, anchor = inside[0].docname, ""
+    else:
+        return None
+    return make_refnode(app.builder, node["refdoc"], to, anchor, contnode, target)
 
 
 def plain_text(app, env, node, contnode):
@@ -205,8 +249,13 @@ class LinkNames(SphinxPostTransform):
 
 def _home(full: str) -> str:
     """Where a name that a package offers was defined: scorerep.sde.ve.VESDE for scorerep.sde."""
-    module, _, name = full.rpartition(".")
-    value = getattr(importlib.import_module(module), name, None) if module else None
+    parts = full.split(".")
+    length = len(parts)
+    while length and reach.module_file(chapters.ROOT, ".".join(parts[:length])) is None:
+        length -= 1
+    if not length or length == len(parts):
+        return full
+    value = getattr(importlib.import_module(".".join(parts[:length])), parts[length], None)
     return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}"
 
 
@@ -233,13 +282,15 @@ def link_imports(app, pagename, templatename, context, doctree):
 
 
 def setup(app):
-    for extension in ("sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.intersphinx"):
-        app.setup_extension(extension)
+    for extension in ("autodoc", "napoleon", "intersphinx", "viewcode"):
+        app.setup_extension(f"sphinx.ext.{extension}")
     app.connect("config-inited", use_torch_index, priority=100)
     app.connect("autodoc-process-signature", as_written)
     app.connect("autodoc-process-docstring", types_alone)
     app.connect("autodoc-process-docstring", from_plain_text, priority=100)
+    app.connect("autodoc-process-docstring", name_chapters, priority=900)
     app.connect("missing-reference", name_in_full, priority=100)
+    app.connect("missing-reference", name_where_it_is_offered, priority=200)
     app.connect("missing-reference", plain_text, priority=900)
     app.connect("html-page-context", link_imports, priority=850)
     app.add_post_transform(LinkNames)

@@ -4,13 +4,11 @@ book/tools/assets/explorer.py gathers the files before Sphinx runs. The scripts 
 that have the directive, and load nothing until the reader presses the button.
 """
 
-from pathlib import Path
-
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
-TOOLS = Path(__file__).resolve().parents[1]
-SITE = TOOLS.parents[1] / "_build" / "explorer" / "site"
+from book.tools.assets import explorer as assets
+
 MISSING = (
     "The live explorer is not part of this copy of the book: it was built without npm, "
     "which fetches the runtime. The still picture on this page shows the same."
@@ -19,9 +17,8 @@ MISSING = (
 
 def markup() -> str:
     """The explorer's HTML, with the size of what it loads."""
-    size = sum(file.stat().st_size for file in (SITE / "explorer").iterdir()) / 1e6
-    html = (TOOLS / "assets/explorer_page/explorer.html").read_text("utf-8")
-    return html.replace("@MEGABYTES@", f"{size:.1f}")
+    html = (assets.SOURCE / "explorer.html").read_text("utf-8")
+    return html.replace("@MEGABYTES@", f"{assets.megabytes():.1f}")
 
 
 class explorer(nodes.raw):
@@ -30,14 +27,14 @@ class explorer(nodes.raw):
 
 class ExplorerDirective(SphinxDirective):
     def run(self):
-        if not (SITE / "explorer").is_dir():
+        if not assets.ASSETS.is_dir():
             return [nodes.note("", nodes.paragraph("", MISSING))]
         return [explorer("", markup(), format="html")]
 
 
 def add_files(app, config):
-    if SITE.is_dir():
-        config.html_static_path.append(str(SITE))
+    if assets.SITE.is_dir():
+        config.html_static_path.append(str(assets.SITE))
 
 
 def add_scripts(app, pagename, templatename, context, doctree):

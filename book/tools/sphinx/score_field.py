@@ -60,7 +60,7 @@ class ScoreField(SphinxDirective):
 
 def add_script(app, pagename, templatename, context, doctree):
     if doctree is not None and next(doctree.findall(score_field), None) is not None:
-        app.add_js_file("score-field.js", type="module")
+        app.add_js_file("score-field.js", loading_method="defer")
 
 
 def setup(app):

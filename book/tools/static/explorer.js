@@ -23,10 +23,6 @@ class Explorer {
     button.disabled = true;
     this.say("Loading the runtime and the network …");
     try {
-      if (location.protocol === "file:") {
-        throw new Error("Pages opened from a file may not load the network: serve the site's " +
-          "folder, for instance with “python -m http.server”, and open it from there.");
-      }
       this.flow = await import(FLOW);
       this.network = await this.flow.load(ASSETS);
       this.setUp();

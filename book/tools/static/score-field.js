@@ -1,10 +1,12 @@
 // The idea, to be dragged: which way back does a noisy point have, and what does a code change?
-// Formulas of scorerep.mixture; tests/test_score_field.py compares them with the library.
+// Formulas of scorerep.worlds; tests/book/test_score_field.py compares them with the library.
+// A classic script, no module: a browser runs no modules on a page that was opened from a file.
 
+(() => {
 const CONCENTRATION = 8; // of the code's reading of a direction
 
 /** Weights p(group | z) of a code z, a blurred reading of the direction (radians); null: no code. */
-export function weights(world, z) {
+function weights(world, z) {
   if (z === null) return world.weights;
   const raw = world.means.map(([x, y], k) =>
     world.weights[k] * Math.exp(CONCENTRATION * (Math.cos(z - Math.atan2(y, x)) - 1)));
@@ -13,7 +15,7 @@ export function weights(world, z) {
 }
 
 /** Mean of x_0 and trace of its covariance, given x_t = x_0 + τ ε and the groups' weights. */
-export function posterior(world, weight, [x, y], tau) {
+function posterior(world, weight, [x, y], tau) {
   const spread = world.variance + tau * tau;
   const logs = world.means.map(([a, b], k) =>
     Math.log(weight[k]) - ((x - a) ** 2 + (y - b) ** 2) / (2 * spread));
@@ -162,3 +164,5 @@ function start(root) {
 }
 
 if (typeof document !== "undefined") document.querySelectorAll(".score-field").forEach(start);
+else globalThis.scoreField = { weights, posterior }; // in node, for the test
+})();

@@ -14,7 +14,8 @@ from pathlib import Path
 from book.tools.assets import npm
 
 HERE = Path(__file__).parent
-MODULES = HERE.parents[2] / "_build" / "site-tests"
+ROOT = HERE.parents[2]
+MODULES = ROOT / "_build" / "site-tests"
 WIDTHS = (390, 1280)  # pixels: a phone, a laptop
 THEMES = ("light", "dark")
 
@@ -98,7 +99,7 @@ def visit(
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-if __name__ == "__main__":  # python tests/site/browsing.py FOLDER_FOR_PICTURES PAGE…
-    site = HERE.parents[2] / "_build" / "html"
+if __name__ == "__main__":  # python tests/book/site/browsing.py FOLDER_FOR_PICTURES PAGE…
+    site = ROOT / "_build" / "html"
     for result in visit(site, sys.argv[2:], shots=Path(sys.argv[1])):
         print(json.dumps(result, indent=1))

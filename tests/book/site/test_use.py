@@ -9,23 +9,32 @@ import browsing
 import site_pages
 
 SITE = site_pages.SITE
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(3600)
 
 
-@pytest.fixture(scope="module")
-def found():
+def driven(script: str, **job) -> dict:
+    """What a script of this folder saw in the browser; skips without browser or driver."""
     try:
         browser, modules = browsing.tools()
     except browsing.MissingTool as missing:
         pytest.skip(str(missing))
-    with browsing.served(SITE) as base:
-        job = dict(browser=browser, modules=str(modules), base=base, word="silhouette")
-        done = subprocess.run(
-            ["node", browsing.HERE / "use.mjs"],
-            input=json.dumps(job), capture_output=True, text=True,
-        )  # fmt: skip
+    job |= dict(browser=browser, modules=str(modules), word="silhouette")
+    done = subprocess.run(
+        ["node", browsing.HERE / script], input=json.dumps(job), capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def found():
+    with browsing.served(SITE) as base:
+        return driven("use.mjs", base=base)
+
+
+@pytest.fixture(scope="module")
+def from_file():
+    return driven("from_file.mjs", base=f"{SITE.as_uri()}/")
 
 
 def test_dragging_the_point_moves_it_and_changes_what_is_hidden(found):
@@ -54,3 +63,32 @@ def test_search_finds_a_chapter(found):
 
 def test_without_scripts_a_sentence_points_to_the_still(found):
     assert "figure below" in found["without"]
+
+
+# Opened from a file: the address that `make book` prints
+
+
+def test_front_page_s_picture_moves_on_a_page_from_a_file(from_file):
+    assert from_file["start"] and from_file["moved"] != from_file["start"]
+
+
+def test_explorer_says_on_a_page_from_a_file_how_it_would_run(from_file):
+    assert from_file["still"] > 0
+    if "explorer" in from_file:  # else the site was built without npm
+        assert "make serve" in from_file["explorer"] and from_file["disabled"]
+
+
+def test_search_and_formulas_work_on_pages_from_a_file(from_file):
+    assert "glossary.html" in from_file["search"] and from_file["formulas"] > 0
+
+
+EXPECTED = (
+    "/explorer.js",  # a module, which the page's message is about
+    ".woff2",  # asked for ahead of time in a way that files refuse; the styles then load them
+    "search.html",  # lines of text below the pages that were found, which Sphinx would fetch
+)
+
+
+def test_nothing_else_fails_on_pages_from_a_file(from_file):
+    assert [p for p in from_file["problems"] if not any(e in p for e in EXPECTED)] == []
+    assert {status for _, status in from_file["fonts"]} == {"loaded"}

@@ -13,7 +13,7 @@ const found = {};
 try {
   const context = await browser.newContext({ reducedMotion: "reduce" });
   const page = await context.newPage();
-  page.setDefaultTimeout(60000);
+  page.setDefaultTimeout(1800000); // half an hour: busy machines are slow, not broken
   await page.goto(job.base + "book/intro.html", { waitUntil: "load" });
   const said = () => page.locator(".score-field output").textContent();
   const middle = async (selector) => {

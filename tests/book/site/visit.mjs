@@ -84,7 +84,7 @@ async function visit(browser, name, width) {
     reducedMotion: "reduce",
   });
   const page = await context.newPage();
-  page.setDefaultTimeout(120000); // busy machines
+  page.setDefaultTimeout(1800000); // half an hour: busy machines are slow, not broken
   const requests = [], foreign = [], scripts = [];
   const short = (request) => request.url().slice(job.base.length);
   page.on("pageerror", (error) => scripts.push(error.message));

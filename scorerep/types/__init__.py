@@ -5,6 +5,9 @@ Images are ``(batch, channel, height, width)`` floats in [−1, 1]; toy data are
 scalar stands for the whole batch), codes z are ``(batch, latent)``, class
 labels y are ``(batch,)`` integers. σ and τ are in the units of the data,
 information is in nats.
+
+checks     arguments that are not of this contract, refused in a sentence
+devices    where tensors live, and in which precision work is done
 """
 
 from typing import Union

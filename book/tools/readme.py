@@ -1,0 +1,115 @@
+"""What the README says of the book, made from the book: claims, chapters, tables.
+
+    python -m book.tools.readme          write it between the README's markers
+    python -m book.tools.readme check    exit with status 1 if the README says something else
+
+The claims and their verdicts come from book/results, the chapters from _toc.yml and their first
+paragraphs, the tables from the first lines of the studies that make them. The gallery, which
+needs executed chapters, is made by readme_gallery.
+"""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+
+from book.studies.claims import claims
+from book.tools import chapters
+from book.tools.contents import parts, question
+
+README = chapters.ROOT / "README.md"
+TABLE = re.compile(r"\bresults/([\w-]+)\.csv")
+SWEEP = "python -m scorerep sweep"
+SWEEPS = (  # made by the library's own command
+    (f"{SWEEP} fig4-mnist", "Codes learned at one noise level each (Figure 4)", ["fig4-mnist"]),
+    (f"{SWEEP} fig4-cifar", "The same for three classes of CIFAR-10", ["fig4-cifar"]),
+    (f"{SWEEP} fig4-mnist --model.network unet …", "The same with a small U-Net; all options in "
+     "[its chapter](book/levels.md)", ["fig4-mnist-unet"]),
+)  # fmt: skip
+
+
+def found() -> str:
+    """How many claims hold, and each with its verdict."""
+    table = claims(chapters.ROOT / "book" / "results")
+    verdicts = table.verdict.value_counts()
+    count = ", ".join(f"{verdicts[name]} {name}" for name in sorted(verdicts.index, key=_rank))
+    head = f"Of {len(table)} claims of the paper: {count}."
+    rows = ["| the paper says | here | chapter |", "| --- | --- | --- |"]
+    for claim in table.itertuples():
+        rows.append(
+            f"| {_cell(claim.claim)} | **{claim.verdict}** "
+            f"| [{claim.chapter}](book/{claim.chapter}.md) |"
+        )
+    return f"{head}\n\n" + "\n".join(rows)
+
+
+def _rank(verdict: str) -> tuple:
+    """Held first, in part next, open last."""
+    for place, start in enumerate(("held in part", "held", "not seen", "not")):
+        if verdict.startswith(start):
+            return (place == 0, place, verdict)
+    return (True, 9, verdict)
+
+
+def listing() -> str:
+    """Each chapter with the question that it asks, by parts."""
+    blocks, number = [], 0
+    for caption, pages in parts().items():
+        lines = [f"**{caption}**", ""]
+        for path in pages:
+            number += 1
+            title = re.search(r"^# +(.+)$", path.read_text("utf-8"), re.MULTILINE)[1]
+            asks = re.sub(r"\{[\w:]+\}`([^`<]*?)(?:\s*<[^>]*>)?`", r"\1", question(path))
+            lines.append(f"{number}. [{title}](book/{path.name}): {asks}")
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks)
+
+
+def tables() -> str:
+    """The tables in book/results, by the commands that make them; ``ChapterError`` without one."""
+    present = {file.stem for file in (chapters.ROOT / "book/results").glob("*.csv")}
+    rows, known = [], set()
+    for command, said, names in [*SWEEPS, *_studies()]:
+        if made := [name for name in names if name in present]:
+            links = ", ".join(f"[{name}](book/results/{name}.csv)" for name in made)
+            rows.append(f"| {_cell(said)} | `{command}` | {links} |")
+            known |= set(made)
+    if unknown := sorted(present - known):
+        raise chapters.ChapterError(f"no study says that it makes results/{unknown[0]}.csv")
+    return "\n".join(["| what | command | tables |", "| --- | --- | --- |", *rows])
+
+
+def _studies() -> Iterator[tuple[str, str, list[str]]]:
+    """Command, first line and tables of each study, as its docstring has them."""
+    for path in sorted((chapters.ROOT / "book/studies").glob("[a-z]*.py")):
+        text = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
+        command = f"python -m book.studies.{path.stem}"
+        if command in text:
+            said = re.sub(r",? in results/|:? results/.*", "", text.splitlines()[0].rstrip("."))
+            yield command, said, list(dict.fromkeys(TABLE.findall(text)))
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def written(text: str) -> str:
+    """The README with what stands between its markers made anew."""
+    for name, make in (("found", found), ("chapters", listing), ("tables", tables)):
+        between = re.compile(f"(?<=<!-- {name} -->\n)(.*?)(?=\n<!-- end of {name} -->)", re.DOTALL)
+        if not between.search(text):
+            raise chapters.ChapterError(f"README.md has no marks <!-- {name} --> and its end")
+        text = between.sub(lambda _, make=make: make(), text)
+    return text
+
+
+if __name__ == "__main__":
+    try:
+        before = README.read_text("utf-8")
+        after = written(before)
+    except chapters.ChapterError as error:
+        sys.exit(str(error))
+    if sys.argv[1:] != ["check"]:
+        README.write_text(after, "utf-8")
+    elif after != before:
+        sys.exit("README.md is out of step with the book: make notebooks")

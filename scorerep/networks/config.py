@@ -1,0 +1,85 @@
+"""What fixes a model's architecture: a dataclass that is stored beside the weights."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that fixes a model's architecture; stored beside its weights."""
+
+    image_shape: tuple[int, ...] = (1, 28, 28)
+    """(channel, height, width); (dimension,) for toy data and the dense network."""
+    network: Literal["unet", "dense"] = "unet"
+    """Score network of images; the dense one sees them flattened (toy data always do)."""
+    channels: tuple[int, ...] = (32, 64)
+    """Channels at each resolution; hidden widths of the dense network."""
+    blocks: int = 2
+    """Residual blocks per resolution."""
+    attention: tuple[int, ...] = ()
+    """Resolutions that get self-attention, e.g. 16; the U-Net's middle has it then as well."""
+    dropout: float = 0.1
+    """Dropout in the score network's blocks."""
+    features: Literal["positional", "fourier"] = "positional"
+    """How the noise level enters."""
+    latent: int = 2
+    """Dimension of the learned code; 0 for no code."""
+    probabilistic: bool = False
+    """Whether the code is a Gaussian q(z | x_0) rather than a point."""
+    encoder_channels: tuple[int, ...] = ()
+    """Channels of the encoder; the score network's if empty (not for a dense one of images)."""
+    num_classes: int = 0
+    """Condition on this many class labels instead of a code (Eq. 7)."""
+    parametrisation: Literal["edm", "paper"] = "edm"
+    """Preconditioned after EDM, or the network's output over τ."""
+    sigma_data: float = 0.5
+    """Standard deviation of the data assumed by EDM's preconditioning."""
+    sigma_min: float = 0.01
+    """σ(0), in pixel units."""
+    sigma_max: float = 50.0
+    """σ(1), in pixel units."""
+
+    def __post_init__(self):
+        if len(self.image_shape) not in (1, 3) or min(self.image_shape) < 1:
+            raise ValueError(
+                "image_shape must be (channel, height, width) or (dimension,), "
+                f"got {self.image_shape}"
+            )
+        if self.network not in ("unet", "dense"):
+            raise ValueError(f"network must be 'unet' or 'dense', got {self.network!r}")
+        if not self.channels or min(self.channels) < 4 or self.channels[0] % 2:
+            raise ValueError(
+                f"channels must be at least 4 each, the first one even, got {self.channels}"
+            )
+        if self.num_classes and self.latent:
+            raise ValueError("give either num_classes or latent, not both: set latent=0 for labels")
+        if self.num_classes == 1 or min(self.num_classes, self.latent) < 0:
+            raise ValueError("num_classes must be 0 or at least 2, latent 0 or more")
+        if self.dense and self.latent and len(self.image_shape) == 3 and not self.encoder_channels:
+            raise ValueError("encoder_channels must be given with network='dense' for images")
+        if self.parametrisation not in ("edm", "paper"):
+            raise ValueError(
+                f"parametrisation must be 'edm' or 'paper', got {self.parametrisation!r}"
+            )
+        if self.blocks < 1 or not 0 <= self.dropout < 1 or not 0 < self.sigma_data < math.inf:
+            raise ValueError(
+                "blocks must be at least 1, dropout in [0, 1) and sigma_data positive, got "
+                f"{self.blocks}, {self.dropout} and {self.sigma_data}"
+            )
+        if unknown := sorted(set(self.attention) - set(self.resolutions)):
+            raise ValueError(
+                f"attention must name resolutions of the network, {self.resolutions}, got {unknown}"
+            )
+
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """Heights of the images in the U-Net, or in the encoder beside a dense network."""
+        channels = self.encoder_channels if self.dense else self.channels
+        levels = range(len(channels)) if len(self.image_shape) == 3 else ()
+        return tuple(self.image_shape[1] // 2**level for level in levels)
+
+    @property
+    def dense(self) -> bool:
+        """Whether the score network is the dense one."""
+        return self.network == "dense" or len(self.image_shape) == 1

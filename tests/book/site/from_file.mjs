@@ -1,0 +1,48 @@
+// Open pages of the site from files, as a reader does who clicks the address that make book prints.
+// Input (JSON on stdin): modules, browser, base (a file:// address). Output: one JSON object.
+import fs from "node:fs";
+import { createRequire } from "node:module";
+
+const job = JSON.parse(fs.readFileSync(0, "utf8"));
+const { chromium } = createRequire(job.modules + "/")("playwright-core");
+const browser = await chromium.launch({ executablePath: job.browser, args: [
+  "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+  "--disable-background-networking", "--disable-component-update", "--disable-sync",
+] });
+const found = { problems: [] };
+try {
+  const context = await browser.newContext({ reducedMotion: "reduce" });
+  const page = await context.newPage();
+  page.setDefaultTimeout(1800000); // half an hour: busy machines are slow, not broken
+  const where = () => page.url().split("/").pop();
+  page.on("pageerror", (error) => found.problems.push(`${where()}: ${error.message}`));
+  page.on("requestfailed", (request) =>
+    found.problems.push(`${where()}: ${request.url()} ${request.failure()?.errorText}`));
+  const open = (name) => page.goto(job.base + name, { waitUntil: "load" });
+
+  await open("index.html");
+  await page.locator(".score-field.sf-ready").waitFor();
+  const said = () => page.locator(".score-field output").textContent();
+  found.start = await said();
+  await page.locator(".sf-point").focus();
+  await page.keyboard.press("ArrowRight");
+  found.moved = await said();
+  found.fonts = await page.evaluate(async () => [...await document.fonts.ready]
+    .map((font) => [font.family, font.status]).filter(([, status]) => status !== "unloaded"));
+  found.formulas = await page.locator("mjx-container").count();
+
+  await open("book/explorer.html");
+  if (await page.locator(".explorer").count()) {
+    found.explorer = await page.locator('.explorer [data-role="message"]').textContent();
+    found.disabled = await page.locator('.explorer [data-role="start"]').isDisabled();
+  }
+  found.still = await page.locator("article figure img").first().evaluate((i) => i.naturalWidth);
+
+  await open(`search.html?q=${job.word}`);
+  await page.locator("#search-results li a").first().waitFor();
+  found.search = await page.locator("#search-results li a").evaluateAll(
+    (links) => links.map((link) => link.href.split("/").pop().split("?")[0]));
+} finally {
+  await browser.close();
+}
+console.log(JSON.stringify(found));
