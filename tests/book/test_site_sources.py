@@ -204,3 +204,13 @@ def test_readme_cites_the_paper_as_the_bibliography_does():
 def test_no_page_of_the_book_waits_for_its_words():
     waiting = [path.name for path in chapters.pages() if "@@" in path.read_text("utf-8")]
     assert waiting == []
+
+
+@pytest.mark.parametrize(
+    ("target", "plain"),
+    [("torch.Gone", True), ("scorerep.sampling.Score", True), ("scorerep.model.ScoreModel", False),
+     ("scorerep.model.Gone", False), ("scorerep.gone.Gone", False)],
+)  # fmt: skip
+def test_annotation_that_leads_nowhere_is_text_and_a_dead_name_of_ours_an_error(target, plain):
+    node = {"refdomain": "py", "py:module": "scorerep.model", "reftarget": target}
+    assert (api.plain_text(None, None, node, "text") == "text") == plain
