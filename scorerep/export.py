@@ -14,19 +14,16 @@ once, when the file is loaded, and all arithmetic is single precision.
 
 import base64
 import json
-import os
 import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
-import onnx
 import torch
 from matplotlib.colors import to_hex
-from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from scorerep.checkpoint import CheckpointError
+from scorerep.checkpoint import CheckpointError, write_whole
 from scorerep.codes.scores import encode_in_batches
 from scorerep.data import DataError, load_data
 from scorerep.data.images import ImageData
@@ -35,6 +32,14 @@ from scorerep.plots import class_palette
 from scorerep.runs.fit import load_experiment
 from scorerep.sde import expand_as
 from scorerep.types import Codes, Data, Times
+
+try:
+    import onnx
+    import onnxscript  # noqa: F401, which torch's exporter asks for at last
+    from onnx import TensorProto, helper, numpy_helper
+except ModuleNotFoundError as error:
+    kind = SystemExit if __name__ == "__main__" else ModuleNotFoundError
+    raise kind(f"{error.name} is not installed: pip install 'scorerep[export]'") from None
 
 OPSET = 18
 
@@ -169,12 +174,12 @@ def export(
 
     Args:
         half: weights in float16.
-        scatter: test images whose codes are written.
+        scatter: at most this many test images have their codes written.
         examples: images of each class that are written themselves.
     """
     model, experiment = ScoreModel.from_pretrained(folder), load_experiment(Path(folder))
     data = load_data(experiment.data, "test", experiment.classes or None)
-    page = page_data(model, data, scatter, examples)
+    page = page_data(model, data, min(scatter, len(data)), examples)
     proto = in_half(to_onnx(model)) if half else to_onnx(model)
     return [
         _write(Path(out) / "denoiser.onnx", proto.SerializeToString()),
@@ -187,10 +192,7 @@ def _rounded(codes: Codes) -> list[list[float]]:
 
 
 def _write(path: Path, content: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_bytes(content)
-    part.replace(path)
+    write_whole(path, lambda part: part.write_bytes(content))
     return path
 
 

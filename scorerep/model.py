@@ -23,8 +23,9 @@ from scorerep import checkpoint
 from scorerep.networks.config import ModelConfig
 from scorerep.networks.encoder import Encoder
 from scorerep.networks.unet import DenseNetwork, UNet
-from scorerep.sde import VESDE, as_level, at_least_single, expand_as, readable
+from scorerep.sde import VESDE, as_level, expand_as
 from scorerep.types import Codes, Data, Labels, Level, Times
+from scorerep.types.devices import readable, single_at_least
 
 
 class ScoreModel(nn.Module):
@@ -172,7 +173,7 @@ class ScoreModel(nn.Module):
         if self.network is None:
             raise ValueError("this checkpoint holds the encoder alone: it has codes and no score")
         self._check_shape(x_t, "x_t")
-        exact, given = at_least_single(x_t.dtype), as_level(t)
+        exact, given = single_at_least(x_t.dtype), as_level(t)
         if readable(given) and bool((given <= 0).any()):
             raise ValueError("t must be positive: the score is not defined by the kernel at t = 0")
         if given.shape not in ((), (len(x_t),)):

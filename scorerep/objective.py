@@ -15,9 +15,10 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from scorerep.sde import LinearSDE, at_least_single, expand_as, need_ve, standard_normal
+from scorerep.sde import LinearSDE, expand_as, need_ve
 from scorerep.times import SingleTime, TimeDistribution, importance
 from scorerep.types import Codes, Data, Labels, Scalar, Times
+from scorerep.types.devices import normal, single_at_least
 
 
 class Draws(NamedTuple):
@@ -55,7 +56,7 @@ def denoising_score_matching(
     Of data in half precision the loss has single precision.
     """
     _check_weighting(weighting)
-    sde, exact = model.sde, at_least_single(x_0.dtype)
+    sde, exact = model.sde, single_at_least(x_0.dtype)
     x_t = sde.perturb(x_0, t, noise)
     tau = expand_as(sde.tau(t).to(x_0.device, exact), x_0)
     # τ ∇ log p_0t(x_t | x_0) = −ε, so that nothing is subtracted that was added before.
@@ -124,14 +125,13 @@ class Objective:
             weight = torch.ones_like(t)
         else:
             t, weight = importance(self.times, self.proposal, n, generator)
-        options = {"generator": generator, "device": x_0.device, "dtype": x_0.dtype}
-        noise = standard_normal(n, *x_0.shape[1:], **options)
-        code_noise = standard_normal(len(x_0), latent, **options)
+        noise = normal((n, *x_0.shape[1:]), x_0, generator)
+        code_noise = normal((len(x_0), latent), x_0, generator)
         return Draws(t.to(x_0.device), weight.to(x_0.device), noise, code_noise)
 
     def __call__(self, model, x_0: Data, draws: Draws, y: Labels | None = None) -> Losses:
         """Eq. (4), (5), (7) or (8), as the model is unconditional, of labels, or of a code."""
-        nothing = x_0.new_zeros((), dtype=at_least_single(x_0.dtype))
+        nothing = x_0.new_zeros((), dtype=single_at_least(x_0.dtype))
         z, regulariser, code_std = y, nothing, nothing
         if model.encoder is not None:
             with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen_encoder):
@@ -152,7 +152,7 @@ class Objective:
         return Losses(total, matching.detach(), regulariser.detach(), code_std)
 
     def _regulariser(self, mean: Codes, log_variance: Codes | None) -> Scalar:
-        exact = at_least_single(mean.dtype)
+        exact = single_at_least(mean.dtype)
         mean = mean.to(exact)
         if self.regulariser == "l1":
             return l1_norm(mean)

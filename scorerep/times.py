@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from scorerep.sde import T_MIN, VESDE, need_ve, readable
+from scorerep.sde import T_MIN, VESDE, need_ve
 from scorerep.types import Times
+from scorerep.types.devices import readable
 
 
 @dataclass(frozen=True)

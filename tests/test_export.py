@@ -2,6 +2,8 @@
 
 import base64
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -12,9 +14,10 @@ import onnxruntime
 import pytest
 import torch
 
-from scorerep import export, sampling
+from scorerep import checkpoint, export, sampling
 from scorerep.data import load_data
 from scorerep.model import ModelConfig, ScoreModel
+from scorerep.runs.paper import at_budget
 
 CHECKPOINT = Path(__file__).parents[1] / "book/checkpoints" / "fig3"
 SMALL = ModelConfig(image_shape=(1, 8, 8), channels=(8, 16), blocks=1, latent=2)
@@ -156,3 +159,23 @@ def test_page_data_refuse_numbers_that_cannot_be(scatter, examples):
 def test_page_data_need_a_code():
     with pytest.raises(ValueError, match="latent=0"):
         export.page_data(model_of("labels"), load_data("digits", "test"), 5, 1)
+
+
+def test_data_of_few_images_are_exported_whole(tmp_path):
+    run = at_budget("digits", "smoke")
+    torch.manual_seed(0)
+    card = {"experiment": checkpoint.to_json(run)}
+    ScoreModel(run.model).save_pretrained(tmp_path / "digits", **card)
+    files = export.export(tmp_path / "digits", tmp_path / "page")
+    page = json.loads((tmp_path / "page" / "data.json").read_text())
+    assert len(page["codes"]) == len(load_data("digits", "test")) < 4000
+    assert sorted(tmp_path.glob("page/*")) == sorted(files)
+
+
+@pytest.mark.parametrize("module", ["onnx", "onnxscript"])
+def test_export_without_its_extra_says_what_to_install(module):
+    code = f"import sys, runpy; sys.modules[{module!r}] = None; "
+    code += "runpy.run_module('scorerep.export', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == f"{module} is not installed: pip install 'scorerep[export]'\n"

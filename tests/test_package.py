@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tokenize
+import tomllib
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -151,3 +152,82 @@ def test_declared_shapes_hold_at_run_time():
         cwd=FOLDER.parent,
     )
     assert result.returncode == 0, result.stderr[-3000:]
+
+
+TRAIN_AND_SAMPLE_WITHOUT = '''
+import sys
+
+class Present:
+    """All finders of modules, but for the blocked ones, which are nowhere."""
+
+    finders, blocked = list(sys.meta_path), set(sys.argv[2].split(","))
+
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] not in self.blocked:
+            specs = (finder.find_spec(name, path, target) for finder in self.finders)
+            return next((spec for spec in specs if spec is not None), None)
+
+    def find_distributions(self, *arguments):
+        for finder in self.finders:
+            yield from getattr(finder, "find_distributions", lambda *_: ())(*arguments)
+
+sys.meta_path[:] = [Present()]
+
+import torch
+from scorerep import Experiment, ImageData, ScoreModel, fit, load_experiment, sampling
+from dataclasses import replace
+from scorerep.training import Optimisation
+
+torch.manual_seed(0)
+images = torch.randint(0, 256, (32, 1, 8, 8), dtype=torch.uint8)
+data = ImageData(images, torch.arange(32) % 10, tuple("0123456789"), "digits", "train")
+run = replace(Experiment(), optimisation=Optimisation(iterations=2, batch_size=8, warmup=1))
+model = fit(run, data, sys.argv[1], progress=False)
+again = ScoreModel.from_pretrained(sys.argv[1])
+z = again.encode(data.batch(slice(2)))
+x = sampling.heun(sampling.condition(again, z), again.sde, again.sde.prior_sample(2, 1, 8, 8), steps=3)
+assert x.isfinite().all() and load_experiment(sys.argv[1]) == run
+print("trained")
+'''
+
+
+def project() -> dict:
+    return tomllib.loads((FOLDER.parent / "pyproject.toml").read_text("utf-8"))["project"]
+
+
+def names(lines: list[str]) -> set[str]:
+    return {re.match(r"[\w-]+", line)[0] for line in lines}
+
+
+IMPORTED = {  # what a package is imported as, where that is not its name
+    "scikit-learn": "sklearn", "scikit-image": "skimage",
+}  # fmt: skip
+
+
+def test_training_and_sampling_need_the_core_dependencies_alone(tmp_path):
+    extras = set().union(*map(names, project()["optional-dependencies"].values()))
+    blocked = {IMPORTED.get(n, n) for n in extras - names(project()["dependencies"])} - {"scorerep"}
+    blocked -= {"scipy"}  # which torchdiffeq brings
+    assert {"tyro", "skimage", "sklearn", "pandas", "matplotlib", "torchmetrics"} <= blocked
+    command = [sys.executable, "-c", TRAIN_AND_SAMPLE_WITHOUT, str(tmp_path)]
+    done = subprocess.run(
+        [*command, ",".join(sorted(blocked | {"beartype"}))],
+        capture_output=True, text=True, cwd=FOLDER.parent,
+    )  # fmt: skip
+    assert done.stdout == "trained\n", done.stderr[-2000:]
+
+
+def test_every_import_of_the_library_is_declared():
+    found = set()
+    for path in FOLDER.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module.split(".")[0])
+    declared = names(project()["dependencies"])
+    declared |= set().union(*map(names, project()["optional-dependencies"].values()))
+    declared = {IMPORTED.get(name, name) for name in declared}
+    # Within a notebook's kernel alone.
+    assert found - set(sys.stdlib_module_names) - {"scorerep", "matplotlib_inline"} <= declared
+    assert declared - found == {"tensorboard"}  # the latter imported by torch

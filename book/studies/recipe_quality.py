@@ -94,8 +94,8 @@ class Recipe:
     draws_per_image: int = 1
     proposal: bool = False
     """Draw t in proportion to √loss of "adam" at 400 seconds, and weight."""
-    muon: Literal["all", "hidden", "score network"] = "all"
-    """Which matrices Muon has: all, all but first and last layers, or none of the encoder's."""
+    muon: Literal["score network", "all", "hidden"] = "score network"
+    """Which matrices Muon has: all but the encoder's, all, or all but first and last layers."""
 
     def experiment(self, steps: int, seed: int) -> Experiment:
         optimisation = replace(self.optimisation, iterations=steps)
@@ -136,20 +136,30 @@ RECIPES: dict[str, Recipe] = {
     "muon, pairs": replace(muon(batch_size=16), objective=PairedObjective, draws_per_image=2),
     "muon, 8/16 channels": replace(muon(), channels=(8, 16)),
     "adam, code": Recipe(ADAM, latent=2),
-    "muon, code": replace(muon(), latent=2),
-    "muon, code, encoder by Adam": replace(muon(), latent=2, muon="score network"),
+    "muon, code": replace(muon(), latent=2, muon="all"),
+    "muon, code, encoder by Adam": replace(muon(), latent=2),
+    "muon, code, regulariser over 300 steps": replace(
+        muon(regulariser_warmup=300), latent=2, muon="all"
+    ),
+    "muon, code, encoder by Adam, regulariser over 300 steps": replace(
+        muon(regulariser_warmup=300), latent=2
+    ),
     "adam, CIFAR": Recipe(ADAM, "cifar10", 2, (16, 32, 32, 32)),
     "muon, CIFAR": Recipe(MUON, "cifar10", 2, (16, 32, 32, 32)),
 }
-"""Where a name is silent: Muon's rate 0.02 for all matrices, Adam's 1e-3, 32 images a step, warm-up
-of 50 steps, linear decay over the last 40 %, averaging 0.999, no code."""
+"""Where a name is silent: Muon's rate 0.02 for the score network's matrices, Adam's 1e-3, 32 images
+a step, warm-up of 50 steps, linear decay over the last 40 %, averaging 0.999, no code. "muon, code"
+and "muon, code, regulariser …" have Muon for the encoder's matrices too."""
 
 PLAN: list[tuple[str, int, int]] = [
     *[("adam", 400, 0), ("muon", 400, 0), ("muon", 133, 0), ("muon", 200, 0)],
     *[("muon, rate 0.03", 133, 0), ("muon, stratified t", 133, 0), ("muon, code", 133, 0)],
-    *[("muon", 133, 1), ("muon, decay 1", 133, 0), ("muon", 133, 2), ("muon, t by loss", 133, 0)],
-    *[("muon, batch 16", 133, 0), ("muon, code, encoder by Adam", 133, 0), ("adam", 400, 1)],
-    *[("adam", 400, 2), ("adam, code", 133, 0), ("muon, CIFAR", 200, 0), ("adam, CIFAR", 400, 0)],
+    *[("muon", 133, 1), ("muon, code, regulariser over 300 steps", 133, 0)],
+    *[("muon, code, encoder by Adam", 133, 0), ("adam, code", 133, 0)],
+    ("muon, code, encoder by Adam, regulariser over 300 steps", 133, 0),
+    *[("muon", 133, 2), ("muon, decay 1", 133, 0), ("muon, t by loss", 133, 0)],
+    *[("muon, batch 16", 133, 0), ("adam", 400, 1), ("adam", 400, 2)],
+    *[("muon, CIFAR", 200, 0), ("adam, CIFAR", 400, 0)],
     *[("muon", 100, 0), ("muon, rate 0.01", 133, 0), ("muon, hidden layers", 133, 0)],
     *[("muon, batch 64", 133, 0), ("muon, averaging 0.99", 133, 0), ("muon, pairs", 133, 0)],
     *[("muon", 400, 1), ("muon", 400, 2), ("adam, decay", 133, 0), ("adam", 133, 0)],
@@ -195,7 +205,7 @@ def loop_of(recipe: Recipe, steps: int, seed: int, data: ImageData, resume: Path
         plain = replace(plain, proposal=DensityTime.from_function(root_loss))
     objective = recipe.objective(**vars(plain))
     changed = nullcontext()
-    if recipe.muon != "all":
+    if recipe.muon != "score network":
         changed = patch("scorerep.training.make_optimizer", optimizer_of(recipe))
     with changed:
         yield from training_loop(model, data, objective, experiment.optimisation, seed, resume)
@@ -210,7 +220,7 @@ def root_loss(t: torch.Tensor) -> torch.Tensor:
 def optimizer_of(recipe: Recipe) -> Callable:
     """In place of ``make_optimizer``: Muon for a part of the matrices."""
     edges = ("network.down.head.", "network.out.", "network.conditioning.noise.1.")
-    left = {"hidden": edges, "score network": ("encoder.",)}[recipe.muon]
+    left = {"hidden": edges, "all": ()}[recipe.muon]
 
     def make(model: ScoreModel, optimisation: Optimisation) -> MuonAndAdam:
         named = list(model.named_parameters())

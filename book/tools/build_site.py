@@ -78,7 +78,9 @@ def build() -> list[str]:
                 STAMP.write_text(wanted)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return problems + [f"{name} has not all its outputs; its page says why" for name in missing]
+    if missing:
+        problems.append(f"without all their outputs, as their pages say: {', '.join(missing)}")
+    return problems
 
 
 def run_sphinx(work: Path, strict: bool) -> list[str]:
@@ -88,7 +90,7 @@ def run_sphinx(work: Path, strict: bool) -> list[str]:
         strict: take every warning for a problem. Without all outputs there are warnings of figures
             that are not there to be referred to; they go to a file.
     """
-    command = [sys.executable, "-m", "jupyter_book", "build", str(chapters.ROOT)]
+    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(chapters.ROOT)]
     command += ["--path-output", str(work), "-n", "-q", *(["-W", "--keep-going"] if strict else [])]
     done = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=None if strict else subprocess.PIPE, text=True,
@@ -103,6 +105,8 @@ def run_sphinx(work: Path, strict: bool) -> list[str]:
     problems = []
     if done.returncode:
         problems.append(f"jupyter-book ended with status {done.returncode}:\n{said}{warned or ''}")
+        if not (work / "_build" / "html").exists():
+            return problems
     elif warned:
         WARNINGS.write_text(warned, "utf-8")
         print(f"Warnings for want of outputs are in {WARNINGS.relative_to(chapters.ROOT)}.")

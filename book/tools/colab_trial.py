@@ -1,6 +1,7 @@
 """Colab without Colab: the notebooks in a bare environment, an empty folder, from a clone.
 
     python -m book.tools.colab_trial                 the chapters below, with Colab's versions
+    python -m book.tools.colab_trial --all           every chapter
     python -m book.tools.colab_trial --newest mnist  this one, with the newest versions of all
 
 The environment holds what colab_packages.txt lists and nothing else, so that the notebooks have to
@@ -157,7 +158,7 @@ def run(name: str, python: Path, repository: Path, folder: Path) -> NotebookNode
     client = NotebookClient(
         made,
         km=AsyncKernelManager(kernel_name="bare", kernel_spec_manager=specs),
-        timeout=600,
+        timeout=1800,
         resources={"metadata": {"path": str(folder)}},
     )
     redirect = {
@@ -209,8 +210,11 @@ def problems(name: str, made: NotebookNode, folder: Path, newest: bool) -> list[
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--newest", action="store_true", help="newest versions, torch included")
+    parser.add_argument("--all", action="store_true", help="every chapter")
     parser.add_argument("chapters", nargs="*", default=CHAPTERS)
     options = parser.parse_args()
+    if options.all:
+        options.chapters = [path.stem for path in chapters.chapters()]
     failures = 0
     with TemporaryDirectory() as temporary:
         repository = copy_repository(Path(temporary) / "repository")

@@ -61,12 +61,20 @@ def device() -> str:
     return f"cpu ({os.cpu_count()} cores)"
 
 
-def read_requirements(root: Path) -> list[Requirement]:
-    """The package's dependencies, of pyproject.toml: lower bounds, no pins."""
+def read_requirements(root: Path, extra: str = "cli") -> list[Requirement]:
+    """The package's dependencies and its extra's, of pyproject.toml: lower bounds, no pins."""
     import tomllib  # not in older Pythons, which ``prepare`` turns away
 
     project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
-    return [Requirement(line) for line in project["dependencies"]]
+    extras = project.get("optional-dependencies", {})
+    found, lines = [], [*project["dependencies"], *extras.get(extra, [])]
+    while lines:
+        requirement = Requirement(lines.pop(0))
+        if requirement.name == project.get("name"):  # the package's own, by another extra
+            lines += [line for name in sorted(requirement.extras) for line in extras[name]]
+        elif str(requirement) not in map(str, found):
+            found.append(requirement)
+    return found
 
 
 def missing(requirements: list[Requirement]) -> list[str]:

@@ -4,8 +4,8 @@
     python -m book.tools.readme check    exit with status 1 if the README says something else
 
 The claims and their verdicts come from book/results, the chapters from _toc.yml and their first
-paragraphs, the tables from the first lines of the studies that make them. The gallery and the badges,
-which need executed chapters, are made by readme_gallery.
+paragraphs, the tables from the first lines of the studies that make them. The gallery, which
+needs executed chapters, is made by readme_gallery.
 """
 
 import ast
@@ -21,7 +21,7 @@ README = chapters.ROOT / "README.md"
 TABLE = re.compile(r"\bresults/([\w-]+)\.csv")
 SWEEP = "python -m scorerep sweep"
 SWEEPS = (  # made by the library's own command
-    (f"{SWEEP} fig4-mnist", "Codes learned at a single noise level each (Figure 4)", ["fig4-mnist"]),
+    (f"{SWEEP} fig4-mnist", "Codes learned at one noise level each (Figure 4)", ["fig4-mnist"]),
     (f"{SWEEP} fig4-cifar", "The same for three classes of CIFAR-10", ["fig4-cifar"]),
     (f"{SWEEP} fig4-mnist --model.network unet …", "The same with a small U-Net; all options in "
      "[its chapter](book/levels.md)", ["fig4-mnist-unet"]),

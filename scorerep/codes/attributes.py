@@ -14,8 +14,8 @@ from jaxtyping import Float
 from skimage.morphology import skeletonize
 from torch import Tensor
 
-from scorerep.sde import at_least_single
 from scorerep.types import Images, checks
+from scorerep.types.devices import single_at_least
 
 PerImage = Float[Tensor, "batch"]
 ENLARGED = 3  # times, before the skeleton is found
@@ -46,7 +46,7 @@ def attributes(images: Images) -> pd.DataFrame:
         raise ValueError(f"images must have 1 or 3 channels, got {images.shape[1]}")
     return pd.DataFrame(
         {
-            name: values.cpu().to(at_least_single(values.dtype)).numpy()
+            name: values.cpu().to(single_at_least(values.dtype)).numpy()
             for name, values in columns.items()
         }
     )
@@ -60,7 +60,7 @@ def ink(images: Images) -> PerImage:
 def brightness(images: Images) -> PerImage:
     """Mean over pixels and channels, in [−1, 1]."""
     _check(images)
-    return images.flatten(1).to(at_least_single(images.dtype)).mean(1).to(images)
+    return images.flatten(1).to(single_at_least(images.dtype)).mean(1).to(images)
 
 
 def background_colour(images: Images, border: int = 2) -> Float[Tensor, "batch channel"]:
@@ -70,7 +70,7 @@ def background_colour(images: Images, border: int = 2) -> Float[Tensor, "batch c
     border = checks.whole("border", border, 0)
     if not 0 < 2 * border < min(height, width):
         raise ValueError(f"border must be positive and less than half of the image, got {border}")
-    whole = images.to(at_least_single(images.dtype))
+    whole = images.to(single_at_least(images.dtype))
     inside = whole[:, :, border:-border, border:-border]
     pixels = height * width - inside.shape[2] * inside.shape[3]
     return ((whole.sum((2, 3)) - inside.sum((2, 3))) / pixels).to(images)
@@ -133,7 +133,7 @@ def _intensity(images: Images) -> Float[Tensor, "batch height width"]:
     _check(images)
     if images.shape[1] != 1:
         raise ValueError(f"images must have one channel, got {images.shape[1]}")
-    return (images[:, 0].to(at_least_single(images.dtype)) + 1) / 2
+    return (images[:, 0].to(single_at_least(images.dtype)) + 1) / 2
 
 
 def _check(images: Images):

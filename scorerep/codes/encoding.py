@@ -5,9 +5,8 @@ import torch
 
 from scorerep.codes.learners import PrincipalComponents
 from scorerep.data.images import ImageData
-from scorerep.sde import at_least_single
 from scorerep.types import Codes, Images, checks
-from scorerep.types.devices import place_of
+from scorerep.types.devices import place_of, single_at_least
 
 
 def encode_in_batches(model, data: ImageData | Images, batch: int = 500) -> Codes:
@@ -34,7 +33,7 @@ def encode_in_batches(model, data: ImageData | Images, batch: int = 500) -> Code
     finally:
         for module, training in modes:
             module.training = training
-    codes = torch.cat(parts).to(at_least_single(place.dtype))
+    codes = torch.cat(parts).to(single_at_least(place.dtype))
     if not bool(codes.isfinite().all()):
         raise ValueError("model gives codes that contain NaN or infinity: its weights are damaged")
     return codes

@@ -30,10 +30,10 @@ from scorerep.model import ModelConfig
 from scorerep.networks.encoder import Encoder
 from scorerep.networks.layers import ResidualBlock, conv, dense_stack, norm
 from scorerep.objective import Draws, Losses, Objective
-from scorerep.sde import VESDE, at_least_single
+from scorerep.sde import VESDE
 from scorerep.times import TimeDistribution
 from scorerep.types import Codes, Data, Images, Labels, checks
-from scorerep.types.devices import normal, place_of
+from scorerep.types.devices import normal, place_of, single_at_least
 
 
 class MirrorDecoder(nn.Module):
@@ -132,7 +132,7 @@ class PrincipalComponents(nn.Module):
     def __init__(self, data: ImageData | Images, latent: int):
         super().__init__()
         images = data.floats() if isinstance(data, ImageData) else checks.floating("data", data)
-        flat = images.detach().flatten(1).cpu().to(at_least_single(images.dtype)).numpy()
+        flat = images.detach().flatten(1).cpu().to(single_at_least(images.dtype)).numpy()
         latent = checks.whole("latent", latent, 1, min(flat.shape))
         pca = PCA(latent, random_state=0).fit(flat)
         self.image_shape = tuple(images.shape[1:])
@@ -181,6 +181,7 @@ class Reconstruction(Objective):
         return Draws(t, torch.ones_like(t), noise, normal((len(x_0), latent), x_0, generator))
 
     def __call__(self, model, x_0: Data, draws: Draws, y: Labels | None = None) -> Losses:
+        checks.some("x_0", x_0)
         x = x_0 if self.times is None else model.sde.perturb(x_0, draws.t, draws.noise)
         mean, log_variance = model.code_distribution(x)
         z = mean

@@ -28,8 +28,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from scorerep.codes.encoding import encode_in_batches, pca_codes  # noqa: F401, asked for here
-from scorerep.sde import at_least_single
 from scorerep.types import checks
+from scorerep.types.devices import single_at_least
 
 CONSTANT = 1e-6  # a coordinate whose standard deviation is below this does not vary
 
@@ -204,7 +204,7 @@ def _array(values: ArrayLike) -> np.ndarray:
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu()
         if values.is_floating_point():  # numpy has no bfloat16, scikit-learn no float16
-            values = values.to(at_least_single(values.dtype))
+            values = values.to(single_at_least(values.dtype))
     return np.asarray(values)
 
 

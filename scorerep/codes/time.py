@@ -24,9 +24,9 @@ from scorerep.model import ModelConfig, ScoreModel
 from scorerep.networks.layers import Conditioning, ResidualBlock, SelfAttention, dense, dense_stack
 from scorerep.networks.unet import DownsamplingHalf
 from scorerep.objective import Draws, Losses, Objective, denoising_score_matching
-from scorerep.sde import at_least_single
+from scorerep.sde import as_level
 from scorerep.types import Codes, Data, Images, Labels, Level, Times, checks
-from scorerep.types.devices import normal, place_of
+from scorerep.types.devices import normal, place_of, single_at_least
 
 
 class TimeEncoder(nn.Module):
@@ -83,7 +83,7 @@ class TimeCodeModel(ScoreModel):
         """
         checks.floating("x_0", x_0, self.config.image_shape)
         place = place_of(self, x_0)
-        t = torch.as_tensor(t, dtype=at_least_single(place.dtype), device=place.device)
+        t = as_level(t).to(place.device, single_at_least(place.dtype))
         if t.ndim > 1 or t.ndim and (len(t) % len(x_0) or not len(t) if len(x_0) else len(t)):
             raise ValueError(
                 f"t must be one number or a multiple of {len(x_0)} of them, got {tuple(t.shape)}"
@@ -120,7 +120,7 @@ class TimeCodeObjective(Objective):
             raise ValueError("a code of time is a point: regulariser must be 'none' or 'l1'")
 
     def __call__(self, model, x_0: Data, draws: Draws, y: Labels | None = None) -> Losses:
-        x = x_0.repeat_interleave(self.draws_per_image, dim=0)
+        x = checks.some("x_0", x_0).repeat_interleave(self.draws_per_image, dim=0)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen_encoder):
             z = model.encode(x_0, draws.t)
         error = denoising_score_matching(model, x, draws.t, draws.noise, z, self.weighting)
@@ -177,7 +177,7 @@ def unet_features(model: ScoreModel, x_t: Images, t: Level, pool: int = 2) -> di
     finally:
         for handle in handles:
             handle.remove()
-    exact = at_least_single(x_t.dtype)
+    exact = single_at_least(x_t.dtype)
     return {
         name: F.adaptive_avg_pool2d(h.to(exact), pool).flatten(1).to(given)
         for name, h in found.items()

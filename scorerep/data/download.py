@@ -18,7 +18,7 @@ TIMEOUT = 10.0  # seconds without an answer, for each connection
 
 
 def first_that_answers(mirrors: Sequence[str], fetch: Callable[[str], None]):
-    """``fetch`` from the first mirror that has it; ``URLError`` with what each of them did."""
+    """``fetch`` from the first of ``mirrors`` that has it; ``URLError`` with what each did."""
     failed = []
     for mirror in mirrors:
         try:
@@ -32,7 +32,7 @@ def first_that_answers(mirrors: Sequence[str], fetch: Callable[[str], None]):
 def download(
     name: str, root: Path, fetch: Callable[[Path], None], files: Sequence[str], folder: Path
 ):
-    """``fetch`` into a folder of its own, then move ``files`` to ``folder``, each whole or not.
+    """``fetch`` the data set ``name`` beside the others, then move ``files`` to ``folder``, whole.
 
     A failed download becomes one sentence that keeps its reason.
     """

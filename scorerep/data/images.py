@@ -9,9 +9,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from scorerep.sde import at_least_single
 from scorerep.types import Images, Labels, PixelImages, checks
-from scorerep.types.devices import named_device, permutation
+from scorerep.types.devices import named_device, permutation, single_at_least
 
 
 class DataError(RuntimeError):
@@ -122,5 +121,5 @@ def to_uint8(images: Images) -> PixelImages:
     """[−1, 1] to 0..255, rounded; values outside are clipped. Inverse of ``to_float``."""
     if not images.is_floating_point() or not bool(images.isfinite().all()):
         raise ValueError(f"images must be finite floats in [−1, 1], got {images.dtype}")
-    exact = images.to(at_least_single(images.dtype))  # half precision rounds to another grey
+    exact = images.to(single_at_least(images.dtype))  # half precision rounds to another grey
     return ((exact + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

@@ -17,9 +17,7 @@ from scorerep.data.images import DataError
 from scorerep.types import Labels, PixelImages
 
 FOLDER = Path(__file__).resolve().parents[2] / "book" / "data"
-CIFAR10_CLASSES = (
-    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
-)  # fmt: skip
+CIFAR10_CLASSES = tuple("airplane automobile bird cat deer dog frog horse ship truck".split())
 CIFAR10_SHA256 = {  # of the bytes of all images in order
     "train": "bef1659afdad70dfb9fa7182ee731ffe55a7a80a133c0f678000d3fe737877d7",
     "test": "764edc32ddc18430b0f6a500c65637c771220865187290702efa2b85d7923924",

@@ -24,8 +24,8 @@ from typing import Literal
 import numpy as np
 import torch
 
+import scorerep.data.shipped as shipped
 from scorerep.checkpoint import CheckpointError, read_tensors, remove_parts, write_tensors
-from scorerep.data import shipped
 from scorerep.data.download import alone, download, first_that_answers
 from scorerep.data.images import DataError, ImageData
 
@@ -33,7 +33,8 @@ DIGITS = tuple("0123456789")
 CLASSES = {  # of the data sets as they are published
     "digits": DIGITS,
     "mnist": DIGITS,
-    "cifar10": tuple("airplane automobile bird cat deer dog frog horse ship truck".split()),
+    "cifar10": shipped.CIFAR10_CLASSES,
+    "cifar10-part": shipped.CIFAR10_CLASSES,
 }
 DATASETS = (*CLASSES, "cifar10-part")
 MNIST_MD5 = {  # of the unpacked files

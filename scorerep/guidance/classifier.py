@@ -17,11 +17,11 @@ from scorerep.networks.unet import DownsamplingHalf
 from scorerep.objective import Draws, Losses, Objective
 from scorerep.runs.fit import fit_module
 from scorerep.runs.folder import STATE, state_card
-from scorerep.sde import VESDE, at_least_single, expand_as
+from scorerep.sde import VESDE, expand_as
 from scorerep.times import UniformTime
 from scorerep.training import Optimisation
 from scorerep.types import Data, Labels, Level, checks
-from scorerep.types.devices import named_device, place_of
+from scorerep.types.devices import named_device, place_of, single_at_least
 from scorerep.worlds.law import Classes
 
 
@@ -47,7 +47,7 @@ class ClassifierConfig:
     def __post_init__(self):
         checks.whole("num_classes", self.num_classes, 2)
         checks.whole("blocks", self.blocks, 1)
-        checks.number("sigma_data", self.sigma_data, above=0)
+        checks.number("sigma_data", self.sigma_data, above=0.0)
         if not self.channels or min(self.channels) < 4 or self.channels[0] % 2:
             raise ValueError(
                 f"channels must be at least 4 each, the first one even, got {self.channels}"
@@ -89,7 +89,7 @@ class NoisyClassifier(nn.Module):
         """log p_t(y | x_t) of every class, in nats; t one number or ``(batch,)``."""
         checks.floating("x_t", x_t, self.image_shape, finite=False)
         given, place = x_t, place_of(self, x_t)
-        exact = at_least_single(place.dtype)  # noise levels overflow half precision
+        exact = single_at_least(place.dtype)  # noise levels overflow half precision
         x_t = x_t.to(place.device, exact)
         t = checks.one_or_each("t", t, x_t, exact)
         variance = self.config.sigma_data**2 + self.sde.tau(t) ** 2
@@ -140,7 +140,7 @@ class CrossEntropy(Objective):
     ) -> Losses:
         if y is None:
             raise ValueError("y must be given: a classifier needs labels")
-        k = self.draws_per_image
+        k, x_0 = self.draws_per_image, checks.some("x_0", x_0)
         x_t = model.sde.perturb(x_0.repeat_interleave(k, 0), draws.t, draws.noise)
         y = checks.labels("y", y, x_0).repeat_interleave(k)
         log_p = model(x_t, draws.t).gather(1, y[:, None])[:, 0]

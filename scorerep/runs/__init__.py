@@ -3,7 +3,7 @@
 experiment   one run as a value;   paper   those of the figures, at three budgets
 fit          train one into a folder;   folder   what is there;   stop   signals
 sweep        one for each noise level and seed;   tables   CSV files
-queue        a list of runs and its workers;   stages   train one with a row of scores at each
+stages       one, scored as it goes;   queue   many, in order of value, by several workers
 report       scores and a picture of a run;   costs   counted operations
 commands     of the command line;   cli   their errors, in one line
 """

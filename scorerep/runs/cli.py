@@ -16,7 +16,7 @@ PARTS = {  # module: the extra of pyproject.toml that brings it
 
 
 def main(arguments: list[str] | None = None):
-    """Parse and run; ``SystemExit`` with a status unless all is well."""
+    """Parse ``arguments`` and run; ``SystemExit`` with a status unless all is well."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal without τ, a name not in UTF-8
             stream.reconfigure(errors="backslashreplace")

@@ -347,6 +347,7 @@ def _choice(runs: dict[str, Experiment]) -> Any:
 
 
 def load_split(experiment: Experiment, split: Literal["train", "test"]) -> ImageData:
+    """The ``split`` of an experiment's data, its classes only."""
     return load_data(experiment.data, split, experiment.classes or None)
 
 
@@ -374,4 +375,5 @@ def check_out(path: Path, kinds: Sequence[str] = ()):
 
 
 def device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    return "cpu" if accelerator is None else accelerator.type

@@ -29,6 +29,7 @@ from scorerep.runs.stop import Stopped, stop_noted
 from scorerep.training import Optimisation, TrainingState, make_accelerator, training_loop
 
 LOG = logging.getLogger(__name__)
+AGREE_EVERY = 10  # steps between two looks of several processes at whether one was stopped
 COLLAPSED = 1e-3  # a code whose standard deviation is below this carries nothing
 
 
@@ -208,7 +209,9 @@ def fit_module(
                     window.clear()
                 now = clock() - started
                 card |= {"iterations_done": state.step, "seconds": now}
-                over = any_process(accelerator, state.step >= last or now >= limit or bool(stop))
+                over = state.step >= last
+                if not over and (accelerator.num_processes == 1 or state.step % AGREE_EVERY == 0):
+                    over = any_process(accelerator, now >= limit or bool(stop))
                 if over or now - saved >= save_every:
                     if accelerator.is_main_process and state_file is not None:
                         save(state, card, window, state_file, folder)

@@ -42,7 +42,7 @@ def overview(model: ScoreModel, test: ImageData, path: Path) -> Path:
 
 
 def write_figure(fig: Figure, path: Path):
-    """A picture, whole or not at all, in the format of its suffix."""
+    """The figure ``fig`` as a picture, whole or not at all, in the format of its suffix."""
     kind = path.suffix[1:]
     write_whole(
         path, lambda part: fig.savefig(part, format=kind, bbox_inches="tight", facecolor="white")

@@ -183,7 +183,11 @@ def sweep_together(
     times: Sequence[float] = TIMES,
     seeds: Sequence[int] = SEEDS,
 ):
-    """``sweep`` by so many processes, each with its share of the cores; waits for all of them.
+    """``sweep`` over ``times`` and ``seeds`` by so many processes; waits for all of them.
+
+    Each process has its share of the cores.
+
+    Levels ``times`` and ``seeds`` are those of ``sweep``.
 
     ``WorkerError`` if one fails: the others save and stop, and the same call goes on.
     """

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 
-from scorerep.sde import LinearSDE, at_least_single
+from scorerep.sde import LinearSDE
 from scorerep.types import Codes, Data, Labels, Level, checks
+from scorerep.types.devices import single_at_least
 
 Score = Callable[[Data, Level], Data]
 
@@ -16,7 +17,7 @@ def condition(model, z: Codes | Labels | None = None) -> Score:
 def denoised(score: Score, sde: LinearSDE, x: Data, t: float) -> Data:
     """E[x_0 | x_t] = (x_t + τ² ∇ log p_t(x_t))/α: the last step of every sampler (Tweedie)."""
     checks.floating("x", x, finite=False)
-    exact = at_least_single(x.dtype)
+    exact = single_at_least(x.dtype)
     tau2, alpha = float(sde.tau(t)) ** 2, float(sde.alpha(t))
     return ((x.to(exact) + tau2 * score(x, t).to(exact)) / alpha).to(x)
 

@@ -9,15 +9,16 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from scorerep.sampling.fields import Score
-from scorerep.sde import T_MIN, at_least_single, need_linear, readable
+from scorerep.sde import T_MIN, need_linear
 from scorerep.types import Data, checks
+from scorerep.types.devices import readable, single_at_least
 
 Callback = Callable[[int, float, Data], None]
 Walk = Iterator[tuple[float, Data]]  # t and x_t before each step, and at last 0 and x_0
 
 
 def sampler(method: Callable[..., Walk]) -> Callable[..., Data]:
-    """What all samplers share, around a generator of its states."""
+    """What all samplers share, around a ``method``, a generator of its states."""
     signature = inspect.signature(method)
 
     @functools.wraps(method)
@@ -29,7 +30,7 @@ def sampler(method: Callable[..., Walk]) -> Callable[..., Data]:
         _check(options)
         if not len(x):
             return x.clone()
-        options["x"] = x.to(at_least_single(x.dtype))
+        options["x"] = x.to(single_at_least(x.dtype))
         options["score"] = _asked(options["score"], x.dtype)
         with torch.set_grad_enabled(options["gradient"] and torch.is_grad_enabled()):
             for step, (now, state) in enumerate(method(**options)):
@@ -55,16 +56,16 @@ def _check(options: dict):
         raise ValueError(f"t must lie in ({T_MIN}, 1], got {t}")
     options["t"] = float(t)
     if "tolerance" in options:  # of the solver, which takes as many steps as it likes
-        tolerance = checks.number("tolerance", options["tolerance"], above=0)
-        least = torch.finfo(at_least_single(x.dtype)).eps
+        tolerance = checks.number("tolerance", options["tolerance"], above=0.0)
+        least = torch.finfo(single_at_least(x.dtype)).eps
         if tolerance < least:
             raise ValueError(f"tolerance must be at least {least:.2g} for {x.dtype}: {tolerance}")
     else:
         options["steps"] = checks.whole("steps", options["steps"], 2 if "rho" in options else 1)
     for name in {"tau_min", "rho", "snr"} & options.keys():
-        options[name] = checks.number(name, options[name], above=0)
+        options[name] = checks.number(name, options[name], above=0.0)
     if "churn" in options:
-        options["churn"] = checks.number("churn", options["churn"], least=0)
+        options["churn"] = checks.number("churn", options["churn"], least=0.0)
     if "corrections" in options:
         options["corrections"] = checks.whole("corrections", options["corrections"], 0)
 

@@ -2,17 +2,11 @@
 
 linear    what all share: perturbation kernel, reverse drift, probability flow, prior
 ve        VESDE, the paper's;   vp   VPSDE and SubVPSDE
-tensors   levels as tensors, checks that never wait for an accelerator, noise
+tensors   levels as tensors, checks that never wait for an accelerator
 """
 
 from scorerep.sde.linear import T_MIN, LinearSDE, need_linear
-from scorerep.sde.tensors import (
-    as_level,
-    at_least_single,
-    expand_as,
-    readable,
-    standard_normal,
-)
+from scorerep.sde.tensors import as_level, expand_as
 from scorerep.sde.ve import VESDE, need_ve
 from scorerep.sde.vp import VPSDE, SubVPSDE
 
@@ -23,10 +17,7 @@ __all__ = [
     "VESDE",
     "VPSDE",
     "as_level",
-    "at_least_single",
     "expand_as",
     "need_linear",
     "need_ve",
-    "readable",
-    "standard_normal",
 ]

@@ -18,15 +18,9 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from scorerep.sde.tensors import (
-    as_level,
-    at_least_single,
-    check_range,
-    expand_as,
-    readable,
-    standard_normal,
-)
+from scorerep.sde.tensors import as_level, check_range, expand_as
 from scorerep.types import Data, Level, Times
+from scorerep.types.devices import normal, readable, single_at_least
 
 T_MIN = 1e-5  # smallest time used for training and sampling; the kernel has no score at t = 0
 
@@ -106,10 +100,12 @@ class LinearSDE(ABC):
     def prior_sample(self, *shape: int, generator=None, device=None, dtype=None) -> Data:
         """Draw x_1 of the given shape, e.g. ``prior_sample(16, 1, 28, 28)``.
 
-        With a ``generator`` it is drawn on the generator's device and moved to ``device``.
+        A ``generator`` draws it where it is; it is moved to ``device``, if given.
         """
-        noise = standard_normal(*shape, generator=generator, device=device, dtype=dtype)
-        return float(self.tau(1.0)) * noise
+        if device is None and generator is not None:
+            device = generator.device
+        like = torch.empty(0, device=device, dtype=dtype)
+        return float(self.tau(1.0)) * normal(shape, like, generator)
 
     def prior_log_prob(self, x_1: Data) -> Times:
         """log N(x_1; 0, τ²(1) I) in nats, shape ``(batch,)``."""
@@ -130,7 +126,7 @@ class LinearSDE(ABC):
         """α, τ, f or g² at t, to be multiplied with x: on its device, in its precision or more."""
         if not x.is_floating_point():
             raise ValueError(f"data to diffuse must be floating-point numbers, got {x.dtype}")
-        level = function(t).to(at_least_single(x.dtype))
+        level = function(t).to(single_at_least(x.dtype))
         if level.ndim or level.device.type != "cpu":
             level = level.to(x.device)  # a scalar of the CPU meets any device without a copy
         return expand_as(level, x)

@@ -1,4 +1,4 @@
-"""Levels that broadcast, values that may be checked, and noise from any device's generator.
+"""Levels as tensors that broadcast, and values that may be checked.
 
 A check of values must read a tensor. On an accelerator that would stop the queue at every step,
 and a compiled graph would break there: such checks are made on numbers and on the CPU only.
@@ -7,7 +7,8 @@ and a compiled graph would break there: such checks are made on numbers and on t
 import torch
 from torch import Tensor
 
-from scorerep.types import Data, Level
+from scorerep.types import Level
+from scorerep.types.devices import readable, single_at_least
 
 
 def as_level(value: Level) -> Tensor:
@@ -18,22 +19,12 @@ def as_level(value: Level) -> Tensor:
     """
     if not isinstance(value, Tensor):
         return torch.tensor(value, dtype=torch.float64)
-    return value.to(at_least_single(value.dtype))
-
-
-def at_least_single(dtype: torch.dtype) -> torch.dtype:
-    """The precision of noise levels and losses for data of ``dtype``: float32, or float64."""
-    return torch.promote_types(dtype, torch.float32)
+    return value.to(single_at_least(value.dtype))
 
 
 def expand_as(level: Tensor, x: Tensor) -> Tensor:
     """Reshape a ``level``, ``(batch,)`` or a scalar, so that it broadcasts over the rest of x."""
     return level.reshape(level.shape + (1,) * (x.ndim - level.ndim)) if level.ndim else level
-
-
-def readable(value: Tensor) -> bool:
-    """Whether a ``value`` may be checked: it is on the CPU, and no graph is being compiled."""
-    return value.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def check_range(value: Tensor, low: float, high: float, name: str) -> Tensor:
@@ -49,18 +40,3 @@ def check_range(value: Tensor, low: float, high: float, name: str) -> Tensor:
             f"[{float(value.min()):.8g}, {float(value.max()):.8g}]"
         )
     return value
-
-
-def standard_normal(
-    *shape: int,
-    generator: torch.Generator | None = None,
-    device: torch.device | str | None = None,
-    dtype: torch.dtype | None = None,
-) -> Data:
-    """Noise drawn where the generator lives, then moved: one seed gives one noise everywhere.
-
-    ``device`` and ``dtype`` are those of the result; without a generator it is drawn there.
-    """
-    place = device if generator is None else generator.device
-    noise = torch.randn(*shape, generator=generator, device=place, dtype=dtype)
-    return noise if device is None else noise.to(device)

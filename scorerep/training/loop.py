@@ -25,13 +25,13 @@ from torch.optim.swa_utils import AveragedModel
 from scorerep.data.batches import Batches, batch_indices
 from scorerep.model import ScoreModel
 from scorerep.objective import Draws, Losses, Objective
-from scorerep.sde import readable
 from scorerep.times import UniformTime
 from scorerep.training.optimisation import Optimisation
 from scorerep.training.optimisers import make_optimizer, set_rates
 from scorerep.training.randomness import dropout_of, seed_draws
 from scorerep.training.state import TrainingState
 from scorerep.types import Data, Labels
+from scorerep.types.devices import readable
 
 CHECK_EVERY = 100  # steps on an accelerator between two looks at whether all losses were finite
 
@@ -61,7 +61,8 @@ def training_loop(
     Args:
         model: trained in place; the state's ``averaged`` is the one to use afterwards.
         data: anything of a length with ``batch(indices)`` and ``to(device)``, images or points;
-            its ``labels`` are used by a model of labels only.
+            its ``labels`` are used by a model of labels only. Every process has all of it and
+            prepares the whole batch, of which it takes its share: meant for up to eight GPUs.
         objective: of the first ``iterations`` steps; the frozen phase replaces t by uniform t.
         seed: of batches, noise and dropout; 0 or more. Torch's own stream is left as it is.
         resume: a file that ``TrainingState.save`` wrote, on this or another kind of device.
@@ -115,7 +116,7 @@ def _steps(model, data, objective, optimisation, seed, resume, accelerator):
                 model.encoder.load_state_dict(ema.module.encoder.state_dict())
             objective = replace(objective, times=UniformTime(), proposal=None, frozen_encoder=True)
         indices = batch_indices(step, len(data), optimisation.batch_size, seed, device)
-        x_0 = data.batch(indices).to(dtype)
+        x_0 = data.batch(indices).to(device, dtype)
         # Drawn for the global batch on every process, then cut: two processes equal one.
         draws = objective.draw(x_0, model.config.latent, seed_draws(generator, seed, step))
         y = data.labels[indices] if model.config.num_classes else None

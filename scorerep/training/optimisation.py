@@ -15,7 +15,7 @@ class Optimisation:
     batch_size: int = 128
     """Images per step, over all processes."""
     optimizer: Literal["adam", "muon"] = "adam"
-    """Adam for all weights, or Muon for matrices and convolutions and Adam for the rest."""
+    """Adam alone, or Muon for the score network's matrices and Adam for all else."""
     learning_rate: float = 2e-4
     """Adam's, after warm-up."""
     muon_learning_rate: float = 0.02

@@ -1,4 +1,4 @@
-"""The optimiser of a run: Adam for all weights, or Muon for the matrices and Adam for the rest.
+"""The optimiser of a run: Adam alone, or Muon for the score network's matrices beside Adam.
 
 Muon (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon/) replaces a matrix's momentum
 by the nearest orthogonal matrix, so that a step turns all its directions alike. It is torch's own,
@@ -99,9 +99,10 @@ class MuonAndAdam(Optimizer):
 def make_optimizer(model: nn.Module, optimisation: Optimisation) -> Optimizer:
     """The optimiser that ``optimisation.optimizer`` names, for all of ``model``'s parameters.
 
-    Muon has every weight of two dimensions or more, first and last layers too, in score network
-    and encoder alike; biases and the scales of norms have Adam. ``ValueError`` for a model
-    without any matrix.
+    Muon has every weight of the score network of two dimensions or more, first and last layers
+    too. Adam has its biases, the scales of its norms, and the whole encoder: with Muon its
+    activations grew until all codes were one (results/recipe_quality.csv, "muon, code").
+    ``ValueError`` for a model without any such matrix.
     """
     if optimisation.optimizer == "adam":
         return adam(model.parameters(), optimisation.learning_rate)
@@ -117,9 +118,11 @@ def adam(parameters: Iterable[nn.Parameter], learning_rate: float) -> Adam:
 
 
 def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Adam's and Muon's parameters of ``model``; each parameter is in one of the two lists."""
-    parameters = list(model.parameters())
-    return [p for p in parameters if p.ndim < 2], [p for p in parameters if p.ndim >= 2]
+    """Adam's and Muon's parameters of ``model``; each is in one of the two lists."""
+    parts = [], []
+    for name, p in model.named_parameters():
+        parts[p.ndim >= 2 and not name.startswith("encoder.")].append(p)
+    return parts
 
 
 def set_rates(optimizer: Optimizer, optimisation: Optimisation, step: int):

@@ -11,8 +11,6 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor, nn
 
-from scorerep.sde.tensors import standard_normal
-
 
 class Place(NamedTuple):
     """A device and a floating-point type: ``x.to(*place)``."""
@@ -42,9 +40,20 @@ def named_device(device: torch.device | str) -> torch.device:
         raise ValueError(f"device must be a name like 'cpu' or 'cuda:0', got {device!r}") from None
 
 
+def single_at_least(dtype: torch.dtype) -> torch.dtype:
+    """``dtype``, or float32 where that is half: sums and noise levels need it."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def readable(value: Tensor) -> bool:
+    """Whether a ``value`` may be checked: it is on the CPU, and no graph is being compiled."""
+    return value.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
 def normal(shape: Sequence[int], like: Tensor, generator: Generator | None = None) -> Tensor:
     """Standard normal numbers of a ``shape``, on the device and in the dtype of ``like``."""
-    return standard_normal(*shape, generator=generator, device=like.device, dtype=like.dtype)
+    where = like.device if generator is None else generator.device
+    return torch.randn(*shape, generator=generator, device=where, dtype=like.dtype).to(like.device)
 
 
 def permutation(n: int, generator: Generator | None = None) -> Tensor:

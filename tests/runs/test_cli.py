@@ -109,7 +109,7 @@ def test_export_halves_the_weights_and_keeps_the_card(folder, tmp_path):
 
 def test_data_says_what_is_there(capsys):
     main(["data", "digits"])
-    assert re.search(r"digits test: \d+ images of 1×8×8, checksum [0-9a-f]{16}",
+    assert re.search(r"digits test: \d+ images of 1×8×8, scikit-learn.s, checksum [0-9a-f]{16}",
                      capsys.readouterr().out)  # fmt: skip
 
 

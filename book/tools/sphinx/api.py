@@ -166,6 +166,23 @@ def name_in_full(app, env, node, contnode):
     return None
 
 
+def name_where_it_is_offered(app, env, node, contnode):
+    """Lead ``scorerep.sde.VESDE`` to where that is defined, and a package to its modules' page."""
+    target = node.get("reftarget", "")
+    if node.get("refdomain") != "py" or not target.startswith(f"{PACKAGE}."):
+        return None
+    objects = env.get_domain("py").objects
+    full = _home(target)
+    if full in objects:
+        entry = objects[full]
+        to, anchor = entry.docname, entry.node_id
+    elif inside := [entry for name, entry in objects.items() if name.startswith(f"{target}.")]:
+        to, anchor = inside[0].docname, ""
+    else:
+        return None
+    return make_refnode(app.builder, node["refdoc"], to, anchor, contnode, target)
+
+
 def plain_text(app, env, node, contnode):
     """An annotation that leads nowhere is plain text; other dead references remain errors."""
     if node.get("refdomain") == "py" and node.get("py:module"):
@@ -273,6 +290,7 @@ def setup(app):
     app.connect("autodoc-process-docstring", from_plain_text, priority=100)
     app.connect("autodoc-process-docstring", name_chapters, priority=900)
     app.connect("missing-reference", name_in_full, priority=100)
+    app.connect("missing-reference", name_where_it_is_offered, priority=200)
     app.connect("missing-reference", plain_text, priority=900)
     app.connect("html-page-context", link_imports, priority=850)
     app.add_post_transform(LinkNames)

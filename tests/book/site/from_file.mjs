@@ -27,6 +27,8 @@ try {
   await page.locator(".sf-point").focus();
   await page.keyboard.press("ArrowRight");
   found.moved = await said();
+  found.fonts = await page.evaluate(async () => [...await document.fonts.ready]
+    .map((font) => [font.family, font.status]).filter(([, status]) => status !== "unloaded"));
   found.formulas = await page.locator("mjx-container").count();
 
   await open("book/explorer.html");

@@ -26,6 +26,8 @@ def test_numbers_are_those_of_the_site(file):
     page = site_pages.SITE / "book" / f"{file.stem}.html"
     cells = nbformat.read(file, as_version=4).cells
     text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    if site_pages.soup(page).select(".not-run"):
+        pytest.skip("the page has not all its outputs: make book")
     assert differences(page.read_text("utf-8"), text) == set()
 
 
