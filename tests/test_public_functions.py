@@ -432,7 +432,7 @@ CASES = {
     "sde.linear.LinearSDE.prior_log_prob": lambda k: SDE.prior_log_prob(of_some(k.images)),
     "sde.tensors.as_level": lambda k: sdes.as_level(k.t),
     "sde.tensors.expand_as": lambda k: sdes.expand_as(k.t, k.images),
-    "sde.tensors.readable": lambda k: sdes.readable(k.t) and None,
+    "types.devices.readable": lambda k: contract.devices.readable(k.t) and None,
     "sde.tensors.check_range": lambda k: sdes.tensors.check_range(k.t, 0.0, 1.0, "value"),
     # times
     "times.UniformTime.density": lambda k: UniformTime().density(k.t),

@@ -113,7 +113,10 @@ class NoisyClassifier(nn.Module):
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float32, **card):
         """Write ``model.safetensors`` and ``card.json``; ``card`` adds entries to the latter."""
-        tensors = {k: v.to(dtype) for k, v in self.state_dict().items()}
+        if not dtype.is_floating_point:
+            raise ValueError(f"dtype must be a floating-point type, got {dtype}")
+        weights = {name for name, _ in self.named_parameters()}  # frequencies keep their precision
+        tensors = {k: v.to(dtype) if k in weights else v for k, v in self.state_dict().items()}
         checkpoint.write_tensors(Path(folder) / "model.safetensors", tensors)
         config = {"noisy_classifier": checkpoint.to_json(self.config)}
         checkpoint.write_card(Path(folder), config | card)

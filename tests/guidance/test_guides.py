@@ -266,6 +266,21 @@ def test_the_gradient_of_the_network_can_be_differentiated_where_gradients_are_o
             assert not quiet.requires_grad and torch.allclose(quiet, gradient.detach())
 
 
+def test_half_precision_rounds_the_weights_alone(tmp_path):
+    torch.manual_seed(0)
+    classifier = NoisyClassifier(SMALL).eval()
+    classifier.save_pretrained(tmp_path, torch.float16)
+    again = NoisyClassifier.from_pretrained(tmp_path)
+    for name, buffer in classifier.named_buffers():
+        assert torch.equal(again.get_buffer(name), buffer), name
+    x = torch.randn(4, 1, 8, 8, generator=seeded())
+    torch.testing.assert_close(again(x, 0.5), classifier(x, 0.5), rtol=1e-2, atol=1e-2)
+    with pytest.raises(ValueError, match="dtype must be a floating-point type"):
+        classifier.save_pretrained(tmp_path, torch.int8)
+    with pytest.raises(ValueError, match="device must be a name"):
+        NoisyClassifier.from_pretrained(tmp_path, "gpu")
+
+
 def test_what_is_no_guide_or_scale_is_refused():
     with pytest.raises(TypeError, match="guide must have sde, image_shape and gradient"):
         guided_score(exact, exact, 1)
