@@ -8,6 +8,7 @@ from torch import nn
 from scorerep.codes.effects import (
     code_grid,
     diversity,
+    occupied,
     one_step_errors,
     pairs_of_classes,
     sample_grid,
@@ -98,7 +99,15 @@ def test_samples_of_one_code_differ_by_their_noise_only(digits):
     assert diversity(first)[0] > 0
 
 
+def test_cells_of_a_grid_without_codes_are_told():
+    grid = code_grid(-1, 1, 3)  # the first is at the upper left, z = (−1, 1)
+    found = occupied(grid, torch.tensor([[-0.6, 0.9], [0.1, -0.4], [3.0, 0.0]]))
+    assert found.nonzero().flatten().tolist() == [0, 4]
+
+
 def test_bad_input_is_named(digits):
+    with pytest.raises(ValueError, match="codes must be floats of shape"):
+        occupied(code_grid(-1, 1, 3), torch.zeros(3, 4))
     with pytest.raises(ValueError, match="2000 pairs need 4000 images"):
         pairs_of_classes(digits, 2_000)
     with pytest.raises(ValueError, match="at least two classes"):
