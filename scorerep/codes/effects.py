@@ -9,7 +9,7 @@ draws several samples of one code: their spread about their mean is what the cod
 from typing import Literal, NamedTuple, get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.stats import binomtest
 from torch import Generator, Tensor
 
@@ -199,13 +199,27 @@ def code_grid(low: float, high: float, n: int) -> Codes:
     return torch.stack([z_1.flatten(), z_2.flatten()], 1)
 
 
+def occupied(grid: Codes, codes: Codes) -> Bool[Tensor, " nodes"]:
+    """Which nodes of a square grid of codes ``(side², 2)`` have one of ``codes`` in their cell.
+
+    A cell reaches half a spacing to each side. A picture of an empty cell is of a code that no
+    image has.
+    """
+    for name, value in (("grid", grid), ("codes", codes)):
+        checks.floating(name, value, (2,))
+    side = checks.whole("the side of grid", round(len(grid) ** 0.5), 2)
+    half = (grid.amax(0) - grid.amin(0)) / (side - 1) / 2
+    return ((codes[:, None] - grid).abs() <= half).all(-1).any(0)
+
+
 def _prior(model, n: int, like: Tensor, generator: Generator | None) -> Images:
-    noise = normal((n, *model.config.image_shape), like, generator)
+    # Drawn in single precision whatever the model's is: a seed is one noise.
+    noise = normal((n, *model.config.image_shape), like.float(), generator).to(like)
     return float(model.sde.tau(1.0)) * noise
 
 
 def _level(t: float) -> float:
-    t = checks.number("t", t, above=0)
+    t = checks.number("t", t, above=0.0)
     if t > 1:
         raise ValueError(f"t must lie in (0, 1], got {t}")
     return t
