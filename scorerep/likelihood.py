@@ -50,7 +50,7 @@ def log_likelihood(
     least = torch.finfo(x_0.dtype).eps
     if least > 1e-6:
         raise ValueError(f"x_0 must be float32 or float64 for a solver, got {x_0.dtype}")
-    if checks.number("tolerance", tolerance, above=0) < least:
+    if checks.number("tolerance", tolerance, above=0.0) < least:
         raise ValueError(f"tolerance must be at least {least:.2g} for {x_0.dtype}: {tolerance}")
     # Autograd is at work here whatever mode the caller is in.
     with torch.inference_mode(False):

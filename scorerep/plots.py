@@ -106,6 +106,8 @@ def scatter_codes(
         raise ValueError(
             f"codes must be (images, 2) and values (images,), got {codes.shape} and {values.shape}"
         )
+    if not len(codes):
+        raise ValueError("codes must be of at least one image, got none")
     if kind not in ("class", "continuous"):
         raise ValueError(f"kind must be 'class' or 'continuous', got {kind!r}")
     ax = _axes(ax)
@@ -176,7 +178,7 @@ def image_grid(
         gap: pixels between images.
     """
     n, channels, height, width = images.shape
-    if n != rows * columns or channels not in (1, 3):
+    if not n or n != rows * columns or channels not in (1, 3):
         raise ValueError(
             f"images must be ({rows * columns}, 1 or 3, height, width) for {rows} rows of "
             f"{columns}, got {tuple(images.shape)}"
@@ -309,7 +311,10 @@ def _axes(ax: Axes | None) -> Axes:
 
 
 def _array(values) -> np.ndarray:
-    return np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        values = values.float() if values.dtype == torch.bfloat16 else values  # numpy has none
+    return np.asarray(values)
 
 
 def _robust(values: np.ndarray) -> dict[str, float]:

@@ -100,7 +100,19 @@ def pretended() -> Iterator[Counting]:
     with pytest.MonkeyPatch.context() as patch, Counting() as counting:
         patch.setattr(Accelerator, "device", DEVICE)
         patch.setattr(torch, "Generator", lambda device=None: generator())
+        for name in ("tensor", "as_tensor"):  # they fill a tensor before any mode sees it
+            patch.setattr(torch, name, _filled(getattr(torch, name)))
         yield counting
+
+
+def _filled(make):
+    def filled(value, *arguments, device=None, **options):
+        if isinstance(value, Fake):
+            return value.to(device=device, **options) if device or options else value
+        made = make(value, *arguments, **options)
+        return made if device is None else made.to(device)
+
+    return filled
 
 
 def _inside(value):

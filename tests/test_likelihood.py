@@ -6,8 +6,10 @@ from itertools import product
 import pytest
 import torch
 
+from scorerep.guidance import ClassifierConfig, LawClassifier, NoisyClassifier, guided_score
 from scorerep.likelihood import log_likelihood
 from scorerep.sde import VESDE
+from scorerep.worlds.empirical import EmpiricalLaw
 from scorerep.worlds.mixture import GaussianMixture, labelled_quartet, ring
 
 SDE = VESDE()
@@ -156,3 +158,78 @@ def test_gradients_are_not_kept_and_no_grad_does_not_disturb():
 def test_impossible_options_are_errors(options, message):
     with pytest.raises(ValueError, match=message):
         log_likelihood(exact(QUARTET), SDE, torch.zeros(2, 2), **options)
+
+
+# Scores that autograd does not see, or sees in part
+
+
+def test_a_score_without_a_graph_is_refused():
+    x_0, y = QUARTET.sample(10, generator(1))
+    with pytest.raises(ValueError, match="score must be differentiable in x_t, but"):
+        log_likelihood(lambda x, t: exact(QUARTET)(x, t).detach(), SDE, x_0)
+    law = EmpiricalLaw(x_0)
+    with pytest.raises(ValueError, match="x must not require a gradient: the empirical law"):
+        log_likelihood(lambda x, t: law.score(x, SDE.tau(t)), SDE, x_0, t_min=0.5)
+    guide = LawClassifier(EmpiricalLaw(x_0, y), SDE)
+    with pytest.raises(ValueError, match="x must not require a gradient"):
+        log_likelihood(guided_score(exact(QUARTET), guide, y, 2.0), SDE, x_0, t_min=0.5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_part_without_a_graph_is_refused(dtype):
+    x_0 = QUARTET.sample(10, generator(1))[0].to(dtype)
+
+    def score(x, t):
+        return exact(QUARTET)(x, t) + 0.3 * QUARTET.guidance_score(x, SDE.tau(t), 1).detach()
+
+    with pytest.raises(ValueError, match="differentiable in x_t as a whole"):
+        log_likelihood(score, SDE, x_0)
+
+
+def test_guided_by_a_network_the_divergence_is_that_of_the_whole_score():
+    torch.manual_seed(0)
+    config = ClassifierConfig(image_shape=(2,), channels=(16, 16), num_classes=2, sigma_data=0.7)
+    classifier = NoisyClassifier(config).double().eval()
+    for p in classifier.head.parameters():
+        torch.nn.init.normal_(p, std=0.5)
+    x_0 = QUARTET.sample(6, generator(1))[0]
+    field = guided_score(exact(QUARTET), classifier, 1, 3.0)
+    exactly = {"t_min": 0.4, "tolerance": 1e-8}
+    value = log_likelihood(field, SDE, x_0, **exactly)
+
+    def by_hand(x, t):  # the same guide, differentiated by other means
+        h = 1e-4
+        columns = []
+        for i in range(2):
+            step = h * torch.eye(2).double()[i]
+            ends = [classifier(x + sign * step, t)[:, 1] for sign in (1, -1)]
+            columns.append((ends[0] - ends[1]) / (2 * h))
+        return exact(QUARTET)(x, t) + 3.0 * torch.stack(columns, 1)
+
+    torch.testing.assert_close(
+        value, log_likelihood(by_hand, SDE, x_0, **exactly), atol=1e-3, rtol=0
+    )
+    plain = log_likelihood(exact(QUARTET), SDE, x_0, **exactly)
+    assert float((value - plain).abs().mean()) > 0.05
+
+
+def test_inference_mode_and_empty_batches_do_not_disturb():
+    x_0, _ = QUARTET.sample(5, generator(1))
+    value = log_likelihood(exact(QUARTET), SDE, x_0)
+    with torch.inference_mode():
+        assert torch.equal(log_likelihood(exact(QUARTET), SDE, x_0 + 0), value)
+    assert log_likelihood(exact(QUARTET), SDE, x_0[:0]).shape == (0,)
+
+
+def test_other_bad_input_is_named():
+    x = torch.ones(2, 2)
+    for options, message in (
+        ({"tolerance": 0.0}, "tolerance must be a finite number larger than 0"),
+        ({"x_0": x.half()}, "x_0 must be float32 or float64"),
+        ({"x_0": x * math.nan}, "x_0 must be finite"),
+        ({"score": lambda x, t: x[:, :1]}, "score must return the shape of x_t"),
+        ({"score": lambda x, t: x * math.nan}, "score must be finite"),
+        ({"sde": None}, "sde must have a kernel"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            log_likelihood(**{"score": exact(QUARTET), "sde": SDE, "x_0": x, **options})

@@ -85,6 +85,8 @@ def takes_arrays(function) -> bool:
     )
     if any(p.name in ("model", "x_0", "x_t", "x", "z", "images") for p in parameters):
         return True
+    if "array_like" in text.lower():
+        return True
     return any(word in text.replace("[", " ").replace("'", " ").split() for word in ARRAYS) or any(
         f"{word}[" in text or f".{word}" in text for word in ("Float", "Int", "UInt8", "Tensor")
     )
@@ -198,11 +200,6 @@ def of_pairs(k: Kit) -> effects.Pairs:
     return effects.Pairs(k.images, k.noise, k.y, 1 - k.y)
 
 
-def spectrum(k: Kit) -> information.Spectrum:
-    t = np.linspace(0.2, 0.9, 5)
-    return information.Spectrum(t, 1 - (t - 0.5) ** 2, 0 * t + 0.1)
-
-
 def drawn(method, *arguments, **options):
     """A figure's axes are no array: that it is drawn is all."""
     _, ax = plt.subplots()
@@ -247,8 +244,6 @@ CASES = {
         encoding.encode_in_batches(model, k.images) for model in (k.model, k.learner, k.pca)
     ],
     "codes.encoding.pca_codes": lambda k: encoding.pca_codes(k.data, k.images, 2),
-    "codes.information.Spectrum.per_log_snr": lambda k: spectrum(k).per_log_snr(SDE).value,
-    "codes.information.Spectrum.per_octave": lambda k: spectrum(k).per_octave(SDE).value,
     "codes.information.trapezoid_weights": lambda k: information.trapezoid_weights(
         [0.1, 0.3, 0.9][: k.n]
     ),
@@ -333,6 +328,7 @@ CASES = {
         guidance.guided_score(k.plain, k.classifier, k.y)(k.images, 0.6),
         guidance.guided_score(k.score, LawClassifier(k.mixture, SDE), 1)(k.points, 0.6),
     ],
+    "guidance.guides.load_pair": None,  # files
     # likelihood
     "likelihood.log_likelihood": lambda k: [
         likelihood.log_likelihood(k.score, SDE, k.points, n, k.generator, tolerance=1e-2)
@@ -404,6 +400,7 @@ CASES = {
             "stochastic_heun",
         )
     },  # fmt: skip
+    "sampling.walk.sampler": None,  # a decorator: what it makes is tried
     "sampling.walk.on_device": lambda k: sampling.walk.on_device(torch.ones(2), k.points).float(),
     # sde
     **{
@@ -413,6 +410,7 @@ CASES = {
             f"{kind}.{method}"
             for method in ("tau", "g2", "time_of_level", "alpha", "drift_rate", "level", "log_snr")
         )
+        if name.split(".")[1] in vars(sdes.LinearSDE if kind == "LinearSDE" else VPSDE)
     },
     **{
         f"sde.ve.VESDE.{name}": level(getattr(SDE, name))
@@ -434,7 +432,7 @@ CASES = {
     "sde.linear.LinearSDE.prior_log_prob": lambda k: SDE.prior_log_prob(of_some(k.images)),
     "sde.tensors.as_level": lambda k: sdes.as_level(k.t),
     "sde.tensors.expand_as": lambda k: sdes.expand_as(k.t, k.images),
-    "sde.tensors.readable": lambda k: sdes.readable(k.t) and None,
+    "types.devices.readable": lambda k: contract.devices.readable(k.t) and None,
     "sde.tensors.check_range": lambda k: sdes.tensors.check_range(k.t, 0.0, 1.0, "value"),
     # times
     "times.UniformTime.density": lambda k: UniformTime().density(k.t),
@@ -443,6 +441,7 @@ CASES = {
     "times.DensityTime.density": lambda k: density(k).density(k.t),
     "times.DensityTime.from_function": lambda k: DensityTime.from_function(lambda t: t, 4).values,
     # types
+    "types.checks.some": lambda k: contract.checks.some("x", k.images),
     "types.checks.floating": lambda k: contract.checks.floating("x", k.images, k.shape),
     "types.checks.one_or_each": lambda k: contract.checks.one_or_each(
         "value", k.t, k.images, k.dtype
@@ -519,6 +518,7 @@ OWN = {
     "guidance.classifier.CrossEntropy.__call__": "losses",
     "objective": "losses and t: single precision at least",
     "quality.judge.DigitClassifier.forward": "the network's",
+    "quality.judge.train_classifier": "the network's",
     "sampling.walk.on_device": "the times, exact",
     "sde.linear.LinearSDE.prior_log_prob": "as given",
     "sde.ve": "levels: single precision at least",

@@ -396,3 +396,102 @@ def test_no_sampler_is_left_untested():
         if not name.startswith("_")
     }
     assert public == set(STEPS)
+
+
+@ALL
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"x": torch.full((2, 2), math.nan)}, "x must be finite, but contains NaN"),
+        ({"x": torch.zeros(2, 2, dtype=torch.int64)}, "x must be floats of shape"),
+        ({"sde": None}, "sde must have a kernel in closed form"),
+        ({"score": lambda x, t: x[:, :1]}, r"score must return the shape of x_t, \(3, 2\)"),
+        ({"score": lambda x, t: x * math.nan}, "score must be finite"),
+        ({"steps": 2.5}, "steps must be a whole number"),
+        ({"rho": 0.0}, "rho must be a finite number larger than 0, got 0.0"),
+        ({"tau_min": -1.0}, "tau_min must be a finite number larger than 0"),
+        ({"churn": -5.0}, "churn must be a finite number of at least 0"),
+        ({"snr": -1.0}, "snr must be a finite number larger than 0"),
+        ({"corrections": -1}, "corrections must be at least 0, got -1"),
+        ({"tolerance": 0.0}, "tolerance must be a finite number larger than 0"),
+        ({"tolerance": 1e-9}, "tolerance must be at least 1.2e-07 for torch.float32"),
+    ],
+)
+def test_what_no_sampler_can_use_is_refused_by_name(sampler, options, message):
+    name = next(iter(options))
+    known = inspect.signature(sampler).parameters
+    if name not in known or (name == "steps" and sampler is probability_flow):
+        return
+    arguments = {"score": lambda x, t: -x, "sde": SDE, "x": torch.ones(3, 2), **options}
+    with pytest.raises(ValueError, match=message):
+        sampler(**arguments)
+
+
+@ALL
+def test_a_score_that_is_a_number_or_a_generator_of_text_is_refused(sampler):
+    with pytest.raises(TypeError, match="score must be a function"):
+        sampler(1.0, SDE, torch.ones(3, 2))
+    with pytest.raises(TypeError, match="x must be a tensor of floats"):
+        sampler(exact(), SDE, [[1.0, 2.0]])
+
+
+@ALL
+def test_a_zero_score_gives_finite_samples_and_an_empty_batch_an_empty_one(sampler):
+    options = {} if sampler is probability_flow else {"steps": 4}
+    x = SDE.prior_sample(3, 2, generator=generator())
+    x_0 = sampler(lambda x, t: torch.zeros_like(x), SDE, x, generator=generator(1), **options)
+    assert bool(x_0.isfinite().all())
+    none = sampler(exact(), SDE, torch.zeros(0, 2), **options)
+    assert none.shape == (0, 2) and none.dtype == torch.float32
+
+
+@ALL
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_samples_are_those_of_single_precision(sampler, dtype):
+    """The score alone is rounded: its input by 4e-3 of x in bfloat16."""
+
+    def score(x, t):
+        assert x.dtype in (dtype, torch.float32)
+        return -x / (0.25 + SDE.tau(t).to(x) ** 2)
+
+    options = {} if sampler is probability_flow else {"steps": 10}
+    x = SDE.prior_sample(200, 2, generator=generator(1)).to(dtype)
+    half, single = (run(sampler, start, score=score, **options).float() for start in (x, x.float()))
+    assert run(sampler, x, score=score, **options).dtype == dtype
+    assert float((half - single).square().mean().sqrt()) < 0.05 * float(single.std())
+
+
+@ALL
+def test_callback_sees_every_state_and_changes_nothing(sampler):
+    x = at_time(0.6, 5)[1]
+    options = {} if sampler is probability_flow else {"steps": 6}
+    seen = []
+    watched = run(sampler, x, 0.6, callback=lambda *state: seen.append(state), **options)
+    assert torch.equal(watched, run(sampler, x, 0.6, **options))
+    steps, times, states = zip(*seen)
+    assert list(steps) == list(range(len(seen))) and all(isinstance(t, float) for t in times)
+    assert times[0] == pytest.approx(0.6) and times[-1] == 0.0
+    assert all(b < a for a, b in zip(times, times[1:]))
+    assert torch.allclose(states[0], x) and torch.equal(states[-1], watched)
+    assert len(seen) == (3 if sampler is probability_flow else 7 + ("heun" not in sampler.__name__))
+
+
+@ALL
+def test_gradient_flows_through_a_sampler_when_it_is_asked_for(sampler):
+    """Of a Gaussian the flow is linear: its derivative is a known scaling."""
+    options = {"tolerance": 1e-6} if sampler is probability_flow else {"steps": 40}
+    scale = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    x = at_time(0.6, 4)[1].requires_grad_()
+
+    def score(x, t):
+        return -x / (scale + SDE.tau(t) ** 2)
+
+    plain = run(sampler, x, 0.6, score=score, **options)
+    assert not plain.requires_grad
+    x_0 = run(sampler, x, 0.6, score=score, gradient=True, **options)
+    assert torch.equal(x_0, plain)
+    by_x, by_scale = torch.autograd.grad(x_0.sum(), (x, scale))
+    assert bool(by_x.isfinite().all()) and float(by_scale.abs()) > 0
+    if sampler in DETERMINISTIC:
+        expected = math.sqrt(0.3 / (0.3 + float(SDE.tau(0.6)) ** 2))
+        torch.testing.assert_close(by_x, torch.full_like(by_x, expected), rtol=0.02, atol=0)

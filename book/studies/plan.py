@@ -254,7 +254,7 @@ def at_paper(budget: str = "paper") -> Iterator[Run]:
         name = f"{figure}-{budget}"
         yield Run(
             name if t is None else f"{name}-t{t:g}",
-            f"Figure {figure[3:]} at the paper's own budget: does more training change it?",
+            f"{figure} at the paper's own budget: what does the book's smaller one miss?",
             hours=0.3 if figure != "fig3" else 0.6,  # of a GPU
             experiment=replace(
                 experiment, name=name, **level,

@@ -144,8 +144,20 @@ def failed(path: Path) -> NotebookNode | None:
 
 
 def _if_current(file: Path, path: Path) -> NotebookNode | None:
-    notebook = _kept(file)
-    return notebook if notebook and notebook.metadata.run.basis == basis(path) else None
+    if (notebook := _kept(file)) is None:
+        return None
+    stored, now = notebook.metadata.run.basis, basis(path)
+    # Files that the run opened and the header does not name count all the same.
+    opened = [ROOT / name for name in stored if name not in now and "/" in name]
+    return notebook if stored == now | _checksums(opened) else None
+
+
+def _checksums(files: Iterable[Path]) -> dict[str, str]:
+    """Name → checksum of files, as ``basis`` has them."""
+    return {
+        file.relative_to(ROOT).as_posix(): reach.file_checksum(file) if file.is_file() else "gone"
+        for file in files
+    }
 
 
 def _kept(file: Path) -> NotebookNode | None:
@@ -188,8 +200,9 @@ def run(path: Path) -> dict[str, float]:
     kept, if the sources change meanwhile. ``Interrupted`` by a signal.
     """
     notebook, before = read(path), basis(path)
+    folders = [ROOT / "book/checkpoints", ROOT / "book/results"]
     try:
-        cost = running.execute(notebook, path.parent, environment())
+        cost, opened = running.execute(notebook, path.parent, environment(), folders)
     except running.CellFailed as error:
         text = COLOUR.sub("", str(error))
         notebook.metadata.run = {"basis": before, "error": text}
@@ -197,7 +210,8 @@ def run(path: Path) -> dict[str, float]:
         raise ChapterError(f"{path.name} failed: {text}") from None
     if basis(path) != before:
         raise ChapterError(f"{path.name}: files it rests on changed while it ran; run it again")
-    notebook.metadata.run = {"basis": before, **cost}
+    unnamed = {k: v for k, v in _checksums(opened).items() if k not in before}
+    notebook.metadata.run = {"basis": before | unnamed, "unnamed": list(unnamed), **cost}
     _keep(notebook, executed_file(path))
     failed_file(path).unlink(missing_ok=True)
     return cost

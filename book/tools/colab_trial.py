@@ -1,6 +1,7 @@
 """Colab without Colab: the notebooks in a bare environment, an empty folder, from a clone.
 
     python -m book.tools.colab_trial                 the chapters below, with Colab's versions
+    python -m book.tools.colab_trial --all           every chapter
     python -m book.tools.colab_trial --newest mnist  this one, with the newest versions of all
 
 The environment holds what colab_packages.txt lists and nothing else, so that the notebooks have to
@@ -63,7 +64,7 @@ def environment(folder: Path, newest: bool = False) -> Path:
         key = time.strftime("%Y-%m-%d")
     else:
         listed = [line for line in listed if line.split("==")[0] not in LENT]
-        key = json.dumps([listed, sys.version, torch.__file__, torch.__version__])
+        key = json.dumps([listed, sys.version, torch.__file__, torch.__version__, "no needs"])
     home = folder / f"env-{hashlib.sha256(key.encode()).hexdigest()[:10]}"
     python, ready = home / "bin" / "python", home / "ready"
     if ready.exists():
@@ -98,10 +99,15 @@ def lend_torch(home: Path):
     """Make torch and torchvision of this environment importable in the other, and nothing else."""
     here, lent = Path(torch.__file__).parents[1], home / "lent"
     lent.mkdir()
-    infos = [info for name in LENT for info in here.glob(f"{name}-*.dist-info")]
-    for source in (*(here / name for name in LENT_FOLDERS), *infos):
+    for source in (here / name for name in LENT_FOLDERS):
         if source.exists():
             (lent / source.name).symlink_to(source)
+    for info in (info for name in LENT for info in here.glob(f"{name}-*.dist-info")):
+        # Without what it needs, which is there by the links: on Colab pip finds that satisfied.
+        lines = (info / "METADATA").read_text("utf-8").splitlines()
+        kept = [line for line in lines if not line.startswith("Requires-Dist:")]
+        (lent / info.name).mkdir()
+        (lent / info.name / "METADATA").write_text("\n".join(kept), "utf-8")
     site = next(home.glob("lib/python*/site-packages"))
     (site / "lent.pth").write_text(f"{lent}\n")
 
@@ -157,7 +163,7 @@ def run(name: str, python: Path, repository: Path, folder: Path) -> NotebookNode
     client = NotebookClient(
         made,
         km=AsyncKernelManager(kernel_name="bare", kernel_spec_manager=specs),
-        timeout=600,
+        timeout=1800,
         resources={"metadata": {"path": str(folder)}},
     )
     redirect = {
@@ -209,8 +215,11 @@ def problems(name: str, made: NotebookNode, folder: Path, newest: bool) -> list[
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--newest", action="store_true", help="newest versions, torch included")
+    parser.add_argument("--all", action="store_true", help="every chapter")
     parser.add_argument("chapters", nargs="*", default=CHAPTERS)
     options = parser.parse_args()
+    if options.all:
+        options.chapters = [path.stem for path in chapters.chapters()]
     failures = 0
     with TemporaryDirectory() as temporary:
         repository = copy_repository(Path(temporary) / "repository")

@@ -7,9 +7,11 @@ on the machine changes little; the seconds of the clock stand beside them.
 """
 
 import asyncio
+import os
 import signal
+import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +26,19 @@ SILENCE = 30 * 60  # seconds after which a kernel that does nothing is taken to 
 WORK = 1.0  # processor seconds; an idle kernel needs longer than SILENCE for them
 LOOK = 1.0  # seconds between two looks at the kernel
 PART = 72  # signs of a cell that an error shows
+NOTE_FILES = """
+def _note_files(folders, out):
+    import os, sys
+    def note(event, arguments, seen=set()):
+        if event == "open" and isinstance(arguments[0], str) and arguments[0] not in seen:
+            seen.add(arguments[0])
+            path = os.path.abspath(arguments[0])
+            if path.startswith(folders):
+                out.write(path + "\\n")
+    sys.addaudithook(note)
+_note_files({folders!r}, open({out!r}, "w", buffering=1, encoding="utf-8"))
+del _note_files
+"""  # run in the kernel before the first cell
 
 
 class CellFailed(Exception):
@@ -75,6 +90,7 @@ class Client(NotebookClient):
 
     sent = 0  # messages that came from the kernel
     processor_seconds = 0.0
+    before = ""  # code that runs ahead of the first cell
 
     def create_kernel_manager(self):
         self.km = self.kernel_manager_class(
@@ -90,6 +106,9 @@ class Client(NotebookClient):
         try:
             await self.async_start_new_kernel(**options)
             await self.async_start_new_kernel_client()
+            if self.before:
+                message = self.kc.execute(self.before, silent=True, store_history=False)
+                await self.async_wait_for_reply(message)
             yield
         finally:
             self.look()
@@ -108,10 +127,16 @@ class Client(NotebookClient):
         return super().process_message(msg, cell, cell_index)
 
 
-def execute(notebook: NotebookNode, folder: Path, environment: dict[str, str]) -> dict[str, float]:
+def execute(
+    notebook: NotebookNode,
+    folder: Path,
+    environment: dict[str, str],
+    noted: Sequence[Path] = (),
+) -> tuple[dict[str, float], list[Path]]:
     """Run a notebook in a folder; what it printed and drew is then in it.
 
-    Returns ``seconds`` of the clock and ``processor_seconds``. ``CellFailed`` if a cell raises, or
+    Returns ``seconds`` of the clock and ``processor_seconds``, and the files below the folders
+    ``noted`` that Python opened in the kernel. ``CellFailed`` if a cell raises, or
     the kernel dies or hangs: then the notebook holds the outputs so far. ``Interrupted`` by SIGINT
     and SIGTERM, once the kernel has been shut down.
     """
@@ -126,12 +151,16 @@ def execute(notebook: NotebookNode, folder: Path, environment: dict[str, str]) -
         resources={"metadata": {"path": str(folder)}},
         shutdown_kernel="immediate",
     )
-    start = time.perf_counter()
-    asyncio.run(execute_watched(client, environment))
-    return {
-        "seconds": round(time.perf_counter() - start, 1),
-        "processor_seconds": round(client.processor_seconds, 1),
-    }
+    with tempfile.TemporaryDirectory() as work:
+        out = Path(work, "files")
+        folders = tuple(f"{place.resolve()}{os.sep}" for place in noted)
+        client.before = NOTE_FILES.format(folders=folders, out=str(out)) if folders else ""
+        start = time.perf_counter()
+        asyncio.run(execute_watched(client, environment))
+        seconds = time.perf_counter() - start
+        lines = out.read_text("utf-8").splitlines() if out.exists() else []
+    cost = {"seconds": seconds, "processor_seconds": client.processor_seconds}
+    return {name: round(value, 1) for name, value in cost.items()}, sorted({*map(Path, lines)})
 
 
 async def execute_watched(client: Client, environment: dict[str, str]):

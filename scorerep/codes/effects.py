@@ -213,12 +213,13 @@ def occupied(grid: Codes, codes: Codes) -> Bool[Tensor, " nodes"]:
 
 
 def _prior(model, n: int, like: Tensor, generator: Generator | None) -> Images:
-    noise = normal((n, *model.config.image_shape), like, generator)
+    # Drawn in single precision whatever the model's is: a seed is one noise.
+    noise = normal((n, *model.config.image_shape), like.float(), generator).to(like)
     return float(model.sde.tau(1.0)) * noise
 
 
 def _level(t: float) -> float:
-    t = checks.number("t", t, above=0)
+    t = checks.number("t", t, above=0.0)
     if t > 1:
         raise ValueError(f"t must lie in (0, 1], got {t}")
     return t

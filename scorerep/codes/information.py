@@ -99,7 +99,9 @@ def label_spectrum(
             where weight times standard deviation is largest (Neyman's allocation).
 
     The integral is I(y; x_a) − I(y; x_b) for the first and last level: H(y) − E H(y|x_0) for a grid
-    from where x_t shows the class to where it hides it.
+    from where x_t shows the class to where it hides it. With few draws (below some 200) it is a
+    little too low, by 0.6 % at 60 draws on a mixture: the draws that say where to draw are kept.
+    Levels where the energy comes from rare draws may show 0 with an error of 0.
 
     Raises:
         ValueError: no labels or one class only; times not increasing or not in (0, 1]; an SDE whose
@@ -128,7 +130,7 @@ def label_spectrum(
         here = draws * len(times) * (PILOT + (1 - PILOT) * share_of_rest)
         wanted = here * share / share.sum() - count
         left = max(here - count.sum(), 0)
-        for level in np.flatnonzero(wanted >= 2):
+        for level in np.flatnonzero(wanted >= 2) if left else ():
             add(level, int(np.ceil(wanted[level] * min(1, left / wanted[wanted >= 2].sum()))) + 1)
     return Spectrum(np.asarray(times, dtype=float), total / count, spread() / np.sqrt(count))
 

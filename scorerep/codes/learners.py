@@ -181,6 +181,7 @@ class Reconstruction(Objective):
         return Draws(t, torch.ones_like(t), noise, normal((len(x_0), latent), x_0, generator))
 
     def __call__(self, model, x_0: Data, draws: Draws, y: Labels | None = None) -> Losses:
+        checks.some("x_0", x_0)
         x = x_0 if self.times is None else model.sde.perturb(x_0, draws.t, draws.noise)
         mean, log_variance = model.code_distribution(x)
         z = mean

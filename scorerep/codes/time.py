@@ -24,6 +24,7 @@ from scorerep.model import ModelConfig, ScoreModel
 from scorerep.networks.layers import Conditioning, ResidualBlock, SelfAttention, dense, dense_stack
 from scorerep.networks.unet import DownsamplingHalf
 from scorerep.objective import Draws, Losses, Objective, denoising_score_matching
+from scorerep.sde import as_level
 from scorerep.types import Codes, Data, Images, Labels, Level, Times, checks
 from scorerep.types.devices import normal, place_of, single_at_least
 
@@ -82,7 +83,7 @@ class TimeCodeModel(ScoreModel):
         """
         checks.floating("x_0", x_0, self.config.image_shape)
         place = place_of(self, x_0)
-        t = torch.as_tensor(t, dtype=single_at_least(place.dtype), device=place.device)
+        t = as_level(t).to(place.device, single_at_least(place.dtype))
         if t.ndim > 1 or t.ndim and (len(t) % len(x_0) or not len(t) if len(x_0) else len(t)):
             raise ValueError(
                 f"t must be one number or a multiple of {len(x_0)} of them, got {tuple(t.shape)}"
@@ -119,7 +120,7 @@ class TimeCodeObjective(Objective):
             raise ValueError("a code of time is a point: regulariser must be 'none' or 'l1'")
 
     def __call__(self, model, x_0: Data, draws: Draws, y: Labels | None = None) -> Losses:
-        x = x_0.repeat_interleave(self.draws_per_image, dim=0)
+        x = checks.some("x_0", x_0).repeat_interleave(self.draws_per_image, dim=0)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen_encoder):
             z = model.encode(x_0, draws.t)
         error = denoising_score_matching(model, x, draws.t, draws.noise, z, self.weighting)

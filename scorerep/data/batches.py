@@ -33,7 +33,10 @@ class Batches(Protocol):
 def batch_indices(
     step: int, images: int, batch_size: int, seed: int, device: torch.device | str = "cpu"
 ) -> Tensor:
-    """Indices of a step's batch, on ``device``; an epoch's order is of seed and epoch alone."""
+    """Indices of a step's batch of so many ``images``, on ``device``.
+
+    An epoch's order is of seed and epoch alone.
+    """
     epoch, position = divmod(step, images // batch_size)
     order = epoch_order(epoch, images, seed, torch.device(device))
     return order[position * batch_size : (position + 1) * batch_size]
@@ -41,6 +44,6 @@ def batch_indices(
 
 @lru_cache(maxsize=4)
 def epoch_order(epoch: int, images: int, seed: int, device: torch.device) -> Tensor:
-    """The permutation of an epoch; kept on the device, since its every step asks for it."""
+    """The permutation of ``images`` in an epoch; kept on the device, as every step asks for it."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     return torch.randperm(images, generator=generator).to(device)

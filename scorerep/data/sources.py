@@ -24,8 +24,8 @@ from typing import Literal
 import numpy as np
 import torch
 
+import scorerep.data.shipped as shipped
 from scorerep.checkpoint import CheckpointError, read_tensors, remove_parts, write_tensors
-from scorerep.data import shipped
 from scorerep.data.download import alone, download, first_that_answers
 from scorerep.data.images import DataError, ImageData
 

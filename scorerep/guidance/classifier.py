@@ -47,7 +47,7 @@ class ClassifierConfig:
     def __post_init__(self):
         checks.whole("num_classes", self.num_classes, 2)
         checks.whole("blocks", self.blocks, 1)
-        checks.number("sigma_data", self.sigma_data, above=0)
+        checks.number("sigma_data", self.sigma_data, above=0.0)
         if not self.channels or min(self.channels) < 4 or self.channels[0] % 2:
             raise ValueError(
                 f"channels must be at least 4 each, the first one even, got {self.channels}"
@@ -113,7 +113,10 @@ class NoisyClassifier(nn.Module):
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float32, **card):
         """Write ``model.safetensors`` and ``card.json``; ``card`` adds entries to the latter."""
-        tensors = {k: v.to(dtype) for k, v in self.state_dict().items()}
+        if not dtype.is_floating_point:
+            raise ValueError(f"dtype must be a floating-point type, got {dtype}")
+        weights = {name for name, _ in self.named_parameters()}  # frequencies keep their precision
+        tensors = {k: v.to(dtype) if k in weights else v for k, v in self.state_dict().items()}
         checkpoint.write_tensors(Path(folder) / "model.safetensors", tensors)
         config = {"noisy_classifier": checkpoint.to_json(self.config)}
         checkpoint.write_card(Path(folder), config | card)
@@ -140,7 +143,7 @@ class CrossEntropy(Objective):
     ) -> Losses:
         if y is None:
             raise ValueError("y must be given: a classifier needs labels")
-        k = self.draws_per_image
+        k, x_0 = self.draws_per_image, checks.some("x_0", x_0)
         x_t = model.sde.perturb(x_0.repeat_interleave(k, 0), draws.t, draws.noise)
         y = checks.labels("y", y, x_0).repeat_interleave(k)
         log_p = model(x_t, draws.t).gather(1, y[:, None])[:, 0]

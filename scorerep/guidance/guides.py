@@ -51,7 +51,7 @@ class LawClassifier:
         if not law.labelled or len(law.class_prior) < 2:
             raise ValueError("guidance needs a law with labels of at least two classes")
         self.law, self.sde, self.image_shape = law, need_ve(sde, "LawClassifier"), tuple(law.shape)
-        self.least = checks.number("least", least, least=0)
+        self.least = checks.number("least", least, least=0.0)
 
     def gradient(self, x_t: Data, t: Level, y: Labels) -> Data:
         """Exact: the class's posterior mean less the mean of all, over τ²."""

@@ -37,7 +37,6 @@ import pandas as pd
 import torch
 from filelock import FileLock, Timeout
 
-from scorerep import checkpoint
 from scorerep.runs.experiment import Experiment
 from scorerep.runs.fit import fit
 from scorerep.runs.stages import KEY, STAGES, Judge, averaged, train_in_stages
@@ -182,7 +181,7 @@ def train(plan: Plan, run: Run, root: Path, used: Callable[[], float] = lambda: 
     place, experiment = root / run.name, run.experiment
     judge = Judge(experiment.data, experiment.classes, plan.classifier, plan.most)
     start = place / "start" if run.start else None
-    if start and not (start / "card.json").exists():
+    if start and not start.exists():
         copy_weights(run.start, start)
     if not plan.scored:
         fit(experiment, judge.train, place, plan.save_every, progress=False, start=start)
@@ -234,9 +233,10 @@ def finished(plan: Plan, root: Path) -> set[str]:
 
 def copy_weights(source: Path, target: Path):
     """Weights to begin with: kept beside the run, since what it ships may replace the source."""
-    tensors, metadata = checkpoint.read_tensors(source / "model.safetensors")
-    checkpoint.write_tensors(target / "model.safetensors", tensors, metadata)
-    checkpoint.write_card(target, checkpoint.read_card(source))
+    part = target.with_name(f".{target.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.copytree(source, part)
+    part.replace(target)
 
 
 def ship(plan: Plan, run: Run, place: Path):

@@ -187,6 +187,8 @@ def sweep_together(
 
     Each process has its share of the cores.
 
+    Levels ``times`` and ``seeds`` are those of ``sweep``.
+
     ``WorkerError`` if one fails: the others save and stop, and the same call goes on.
     """
     from torch.multiprocessing import ProcessExitedException, ProcessRaisedException, spawn

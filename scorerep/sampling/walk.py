@@ -18,7 +18,7 @@ Walk = Iterator[tuple[float, Data]]  # t and x_t before each step, and at last 0
 
 
 def sampler(method: Callable[..., Walk]) -> Callable[..., Data]:
-    """What all samplers share, around a generator of its states."""
+    """What all samplers share, around a ``method``, a generator of its states."""
     signature = inspect.signature(method)
 
     @functools.wraps(method)
@@ -56,16 +56,16 @@ def _check(options: dict):
         raise ValueError(f"t must lie in ({T_MIN}, 1], got {t}")
     options["t"] = float(t)
     if "tolerance" in options:  # of the solver, which takes as many steps as it likes
-        tolerance = checks.number("tolerance", options["tolerance"], above=0)
+        tolerance = checks.number("tolerance", options["tolerance"], above=0.0)
         least = torch.finfo(single_at_least(x.dtype)).eps
         if tolerance < least:
             raise ValueError(f"tolerance must be at least {least:.2g} for {x.dtype}: {tolerance}")
     else:
         options["steps"] = checks.whole("steps", options["steps"], 2 if "rho" in options else 1)
     for name in {"tau_min", "rho", "snr"} & options.keys():
-        options[name] = checks.number(name, options[name], above=0)
+        options[name] = checks.number(name, options[name], above=0.0)
     if "churn" in options:
-        options["churn"] = checks.number("churn", options["churn"], least=0)
+        options["churn"] = checks.number("churn", options["churn"], least=0.0)
     if "corrections" in options:
         options["corrections"] = checks.whole("corrections", options["corrections"], 0)
 

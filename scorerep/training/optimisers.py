@@ -47,8 +47,11 @@ class MuonAndAdam(Optimizer):
         shapes = [tuple(p.shape) for p in matrices]
         if not shapes or min(map(len, shapes)) < 2:
             raise ValueError(f"Muon needs weights of two dimensions or more, got shapes {shapes}")
+        self.adam = adam(others, learning_rate) if others else None
+        fused = self.adam is not None and bool(self.adam.defaults["fused"])
         groups = [
-            {"params": others, "lr": learning_rate},
+            # torch then loads Adam's count of steps to where a fused kernel wants it.
+            {"params": others, "lr": learning_rate, "fused": fused},
             {"params": matrices, "lr": muon_learning_rate},
         ]
         super().__init__(groups, {})
@@ -56,7 +59,6 @@ class MuonAndAdam(Optimizer):
         self.muon = torch.optim.Muon(
             self.flat, muon_learning_rate, weight_decay=0.0, momentum=MOMENTUM
         )
-        self.adam = adam(others, learning_rate) if others else None
 
     @torch.no_grad()
     def step(self, closure=None):

@@ -27,7 +27,7 @@ def seed_draws(generator: torch.Generator, seed: int, step: int) -> torch.Genera
 
 @contextmanager
 def dropout_of(seed: int, step: int, rank: int, device: torch.device) -> Iterator[None]:
-    """Within it torch draws what belongs to this step and process; then its stream goes on."""
+    """Torch draws within it what is of this step and process ``rank``; then its stream goes on."""
     number = step_seed(seed, step, DRAWS + 1 + rank)
     # Of accelerators only the process's own: their streams live on the host, nothing waits.
     module = getattr(torch, device.type, None) if device.type != "cpu" else None

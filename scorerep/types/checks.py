@@ -55,12 +55,19 @@ def floating(name: str, x, shape: tuple[int, ...] | None = None, finite: bool = 
     return x
 
 
+def some(name: str, x: Tensor) -> Tensor:
+    """x of at least one item: of none there is no mean."""
+    if not len(x):
+        raise ValueError(f"{name} must have at least one item, got none")
+    return x
+
+
 def one_or_each(name: str, value, x: Tensor, dtype: torch.dtype) -> Tensor:
     """``value``, one number or one for each item of x, as ``(batch,)`` on x's device."""
-    value = torch.as_tensor(value, dtype=dtype, device=x.device)
+    value = torch.as_tensor(value, dtype=None if isinstance(value, Tensor) else dtype)
     if value.shape not in ((), (len(x),)):
         raise ValueError(f"{name} must be a scalar or ({len(x)},), got {tuple(value.shape)}")
-    return value.expand(len(x))
+    return value.to(x.device, dtype).expand(len(x))
 
 
 def labels(name: str, y, x: Tensor, classes: int | None = None) -> Tensor:

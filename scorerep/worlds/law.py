@@ -128,7 +128,7 @@ class ExactLaw(ABC):
         return Estimate.of(_energy(*self._draw(tau, n, generator)))
 
     def _draw(self, tau: float, n: int, generator: Generator | None):
-        n, tau = checks.whole("n", n, 2), checks.number("tau", tau, above=0)
+        n, tau = checks.whole("n", n, 2), checks.number("tau", tau, above=0.0)
         x_0, _ = self.sample(n, generator)
         return self._posterior(x_0 + tau * normal(x_0.shape, x_0, generator), tau)[:2]
 

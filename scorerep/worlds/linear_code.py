@@ -84,7 +84,7 @@ def train_linear_code(
 ) -> Iterator[float]:
     """Adam on fresh draws, the learning rate falling to 0; yields the loss of every step."""
     steps, batch_size = checks.whole("steps", steps, 1), checks.whole("batch_size", batch_size, 1)
-    learning_rate = checks.number("learning_rate", learning_rate, above=0)
+    learning_rate = checks.number("learning_rate", learning_rate, above=0.0)
     optimiser = torch.optim.Adam(model.parameters(), lr=learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     t = torch.full((batch_size,), model.t).to(model.of_z)

@@ -12,7 +12,7 @@ from functools import cache
 
 import pytest
 
-from book.tools import chapters
+from book.tools import chapters, reach
 
 PACKAGE = chapters.ROOT / "scorerep"
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -25,7 +25,8 @@ TYPES = {  # of libraries, and aliases: what each of them is, they say
 @cache
 def known_types() -> frozenset[str]:
     """The array types, and every class of the package."""
-    aliases = re.findall(r"^(\w+) = ", (PACKAGE / "types.py").read_text("utf-8"), re.MULTILINE)
+    types = reach.module_file(chapters.ROOT, "scorerep.types")
+    aliases = re.findall(r"^(\w+) = ", types.read_text("utf-8"), re.MULTILINE)
     trees = [ast.parse(file.read_text("utf-8")) for file in MODULES]
     classes = [n.name for tree in trees for n in ast.walk(tree) if isinstance(n, ast.ClassDef)]
     return frozenset({*aliases, *classes, *TYPES})

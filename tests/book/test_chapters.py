@@ -86,6 +86,13 @@ def test_what_the_chapters_cost_is_on_record_in_processor_seconds():
         warnings.warn(line, stacklevel=1)
 
 
+@pytest.mark.book
+@by_chapter
+def test_header_names_the_weights_and_tables_that_the_chapter_read(path):
+    if notebook := chapters.executed(path):
+        assert notebook.metadata.run.get("unnamed", []) == []
+
+
 # The comparison with references
 
 
@@ -190,6 +197,26 @@ def test_chapter_runs_once_and_again_only_after_a_change(small_book, capfd):
     (small_book / "scorerep/__init__.py").write_text("VALUE = 1.5\n")
     assert chapters.run_all() and ran(capfd.readouterr().out) == ["one"]  # two never imports it
     (small_book / "requirements.txt").write_text("numpy==2\n")
+    assert chapters.executed(path) is None
+
+
+def test_file_that_was_read_counts_even_if_the_header_does_not_name_it(small_book):
+    path, table = small_book / "book/two.md", small_book / "book/results/table.csv"
+    table.parent.mkdir()
+    table.write_text("a\n1\n")
+    table.with_name("other.csv").write_text("a\n1\n")
+    code = (
+        'import pathlib\nname = "table"\nprint(pathlib.Path("results", f"{name}.csv").read_text())'
+    )
+    header = HEADER.replace("jupytext:", "scorerep: {weights: [], tables: []}\njupytext:")
+    path.write_text(OTHER.replace(HEADER, header).replace('print("other")', code))
+    chapters.run(path)
+    assert chapters.executed(path).metadata.run.unnamed == ["book/results/table.csv"]
+    table.with_name("other.csv").write_text("a\n2\n")
+    assert chapters.executed(path) is not None
+    table.write_text("a\n2\n")
+    assert chapters.executed(path) is None
+    table.unlink()
     assert chapters.executed(path) is None
 
 

@@ -246,7 +246,7 @@ def test_weights_are_those_of_the_header(small_book, header, weights):
             "one.md: its header names fig2ab-dense, not in .*checkpoints",
         ),
         ("{tables: [nothing]}", "one.md: its header names nothing, not in book/results"),
-        ("{wieghts: [fig2ab]}", "one.md: its header needs a line like scorerep: .*wieghts means"),
+        ("{weightz: [fig2ab]}", "one.md: its header needs a line like scorerep: .*weightz means"),
         ("", "one.md: its header needs a line like scorerep: "),
     ],
 )

@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import pytest
 import yaml
 
-from book.tools import chapters, contents, notebooks, readme_gallery
+from book.tools import chapters, contents, notebooks, reach, readme_gallery
 from book.tools.notebook_labels import _chapter_numbers
 from book.tools.sphinx import api, figure_lists, pictures, typography
 from scorerep.model import ScoreModel
@@ -64,7 +64,7 @@ def test_picture_has_a_box_with_the_width_at_which_it_is_readable(tmp_path):
 
 
 def test_array_types_are_all_in_their_table():
-    source = (ROOT / "scorerep" / "types.py").read_text("utf-8")
+    source = reach.module_file(ROOT, "scorerep.types").read_text("utf-8")
     names = re.findall(r"^(\w+) = ", source, re.MULTILINE)
     table = (BOOK / "api.md").read_text("utf-8")
     assert [name for name in names if f"| {name} |" not in table] == []
@@ -204,3 +204,13 @@ def test_readme_cites_the_paper_as_the_bibliography_does():
 def test_no_page_of_the_book_waits_for_its_words():
     waiting = [path.name for path in chapters.pages() if "@@" in path.read_text("utf-8")]
     assert waiting == []
+
+
+@pytest.mark.parametrize(
+    ("target", "plain"),
+    [("torch.Gone", True), ("scorerep.sampling.Score", True), ("scorerep.model.ScoreModel", False),
+     ("scorerep.model.Gone", False), ("scorerep.gone.Gone", False)],
+)  # fmt: skip
+def test_annotation_that_leads_nowhere_is_text_and_a_dead_name_of_ours_an_error(target, plain):
+    node = {"refdomain": "py", "py:module": "scorerep.model", "reftarget": target}
+    assert (api.plain_text(None, None, node, "text") == "text") == plain

@@ -1,7 +1,8 @@
 """GitHub's workflows, issue forms and the pre-commit hooks say what GitHub and pre-commit read."""
 
 import re
-from importlib.util import find_spec
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -9,161 +10,112 @@ import yaml
 from book.tools import chapters
 
 ROOT = chapters.ROOT
-WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
-FORMS = sorted(set((ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml")) - {
-    ROOT / ".github/ISSUE_TEMPLATE/config.yml"
+GITHUB = ROOT / ".github"
+WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
+FORMS = sorted(set((GITHUB / "ISSUE_TEMPLATE").glob("*.yml")) - {
+    GITHUB / "ISSUE_TEMPLATE/config.yml"
 })  # fmt: skip
+SCHEMAS = {
+    "github-workflows": WORKFLOWS,
+    "github-issue-forms": FORMS,
+    "dependabot": [GITHUB / "dependabot.yml"],
+}
 by_workflow = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-EVENTS = {"push", "pull_request", "schedule", "workflow_dispatch"}
-TOP = {"name", "on", "permissions", "concurrency", "env", "defaults", "jobs"}
-NEEDED = {"runs-on", "steps", "timeout-minutes"}
-RESTS_ON = (
-    "book/*.md",
-    "scorerep/**",
-    "book/checkpoints/**",
-    "book/results/**",
-    "requirements.txt",
-)
-JOB = {
-    "name", "needs", "if", "permissions", "environment", "concurrency", "runs-on", "env",
-    "strategy", "timeout-minutes", "steps",
-}  # fmt: skip
-STEP = {"id", "name", "if", "uses", "with", "run", "env", "shell", "working-directory"}
-SCOPES = {"contents", "pages", "id-token"}
-CONTEXTS = {"github", "matrix", "steps", "hashFiles", "runner", "needs"}
-
-
-class NoDuplicates(yaml.SafeLoader):
-    """YAML 1.1 but for two things: ``on`` is a word, and a key stands once in a mapping."""
-
-    yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in known if tag != "tag:yaml.org,2002:bool"]
-        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def construct_mapping(self, node, deep=False):
-        keys = [self.construct_object(key) for key, _ in node.value]
-        assert len(keys) == len(set(keys)), f"a key stands twice: {keys}"
-        return super().construct_mapping(node, deep)
 
 
 def load(path):
-    return yaml.load(path.read_text("utf-8"), NoDuplicates)
+    return yaml.safe_load(path.read_text("utf-8").replace("\non:\n", "\n'on':\n"))
 
 
-def check(workflow: dict) -> list[str]:
-    """What is wrong with a workflow, a sentence each."""
-    wrong = [f"unknown key {key}" for key in set(workflow) - TOP]
-    events = workflow["on"]
-    wrong += [f"unknown event {event}" for event in set(events) - EVENTS]
-    for schedule in (events.get("schedule") or []) if isinstance(events, dict) else []:
-        if not re.fullmatch(r"(\S+ ){4}\S+", schedule["cron"]):
-            wrong.append(f"cron {schedule['cron']!r} has not five fields")
-    for name, job in workflow["jobs"].items():
-        wrong += [f"{name}: unknown key {key}" for key in set(job) - JOB]
-        wrong += [f"{name}: needs {key}" for key in NEEDED - set(job)]
-        if (need := job.get("needs")) and need not in workflow["jobs"]:
-            wrong.append(f"{name}: no job {need}")
-        for granted in (workflow.get("permissions", {}), job.get("permissions", {})):
-            wrong += [f"{name}: permission {key}" for key in set(granted) - SCOPES]
-        for step in job.get("steps", []):
-            wrong += [f"{name}: {problem}" for problem in check_step(step, job)]
-    return wrong
+def steps(path):
+    return [step for job in load(path)["jobs"].values() for step in job["steps"]]
 
 
-def check_step(step: dict, job: dict) -> list[str]:
-    wrong = [f"unknown key {key}" for key in set(step) - STEP]
-    if ("uses" in step) == ("run" in step):
-        wrong.append(f"a step needs one of uses and run: {step}")
-    if "uses" in step and not re.fullmatch(r"[\w.-]+(/[\w.-]+)+@v\d+", step["uses"]):
-        wrong.append(f"not an action with a version: {step['uses']}")
-    if "run" in step and not re.fullmatch(r"make [\w-]+( \w+=\S+)*", step["run"]):
-        wrong.append(f"not a make target: {step['run']}")
-    text = yaml.safe_dump(step)
-    if text.count("${{") != len(re.findall(r"\$\{\{ [^{}]+ \}\}", text)):
-        wrong.append(f"an expression is not closed: {text}")
-    for expression in re.findall(r"\$\{\{ (.+?) \}\}", text):
-        if (root := re.match(r"\w+", expression)[0]) not in CONTEXTS:
-            wrong.append(f"nothing is called {root}")
-        if root == "matrix" and expression.split(".")[1] not in job["strategy"]["matrix"]:
-            wrong.append(f"the matrix has no {expression}")
-    return wrong
+def check(schema, *paths):
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.{schema}"]
+    return subprocess.run([*command, *map(str, paths)], capture_output=True, text=True)
 
 
-@by_workflow
-def test_workflow_is_well_formed(path):
-    assert check(load(path)) == []
+@pytest.mark.parametrize("schema", SCHEMAS)
+def test_files_are_what_github_reads(schema):
+    assert SCHEMAS[schema]
+    done = check(schema, *SCHEMAS[schema])
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_slip_in_a_workflow_is_found(tmp_path):
+    path = tmp_path / "slip.yml"
+    path.write_text(WORKFLOWS[0].read_text("utf-8").replace("runs-on", "run-on"))
+    assert check("github-workflows", path).returncode == 1
 
 
 @by_workflow
 def test_workflow_calls_make_targets_that_exist(path):
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
-    called = re.findall(r"run: make ([\w-]+)", path.read_text("utf-8"))
-    assert called and set(called) <= targets
+    called = [step["run"] for step in steps(path) if "run" in step]
+    made = [command.split()[1] for command in called if command.startswith("make ")]
+    assert made and set(made) <= targets
+    others = [command for command in called if not command.startswith("make ")]
+    assert all(command.startswith("gh issue create") for command in others)
 
 
-def test_pull_requests_are_linted_and_tested_on_the_oldest_and_newest_python():
-    workflow = load(ROOT / ".github/workflows/check.yml")
+@by_workflow
+def test_actions_are_pinned_by_commit_and_checkouts_keep_no_credentials(path):
+    text = path.read_text("utf-8")
+    for line in re.findall(r"uses: (.*)", text):
+        assert re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line), line
+    for step in steps(path):
+        if step.get("uses", "").startswith("actions/checkout@"):
+            assert step["with"]["persist-credentials"] is False
+
+
+@by_workflow
+def test_permissions_are_few(path):
+    workflow = load(path)
+    assert workflow["permissions"] == {"contents": "read"}
+    granted = {
+        name: job["permissions"] for name, job in workflow["jobs"].items() if "permissions" in job
+    }
+    wanted = {"publish": {"pages": "write", "id-token": "write"}, "report": {"issues": "write"}}
+    assert granted == {name: wanted[name] for name in granted}
+
+
+def test_pull_requests_are_linted_and_tested_on_all_pythons_that_the_makefile_takes():
+    workflow = load(GITHUB / "workflows/check.yml")
     assert "pull_request" in workflow["on"]
     job = workflow["jobs"]["check"]
-    assert job["strategy"]["matrix"]["python"] == ["3.11", "3.13"]
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    taken = re.search(r"case \$\$found in (.*?)\)", makefile)[1].replace(".*", "").split("|")
+    assert job["strategy"]["matrix"]["python"] == taken == ["3.11", "3.12", "3.13", "3.14"]
     assert {"make lint", "make test"} <= {step.get("run") for step in job["steps"]}
+
+
+def test_site_is_looked_at_before_it_is_published_and_only_from_main():
+    jobs = load(GITHUB / "workflows/book.yml")["jobs"]
+    runs = [step.get("run") for step in jobs["build"]["steps"]]
+    assert runs.index("make book") < runs.index("make test-site")
+    assert "github.ref == 'refs/heads/main'" in jobs["publish"]["if"]
+    assert jobs["publish"]["needs"] == "build"
+
+
+def test_every_failure_of_the_weekly_run_opens_an_issue():
+    jobs = load(GITHUB / "workflows/weekly.yml")["jobs"]
+    assert set(jobs["report"]["needs"]) == set(jobs) - {"report"}
+    assert jobs["report"]["if"].startswith("failure()")
 
 
 def test_cache_of_executed_chapters_is_keyed_by_all_they_rest_on():
     keys = [
         step["with"]["key"]
         for path in WORKFLOWS
-        for job in load(path)["jobs"].values()
-        for step in job["steps"]
+        for step in steps(path)
         if step.get("with", {}).get("path") == "_build/executed"
     ]
     assert len(keys) == 2
     for key in keys:
-        for part in (
-            "book/*.md",
-            "scorerep/**",
-            "book/checkpoints/**",
-            "book/results/**",
-            "requirements.txt",
-        ):
+        for part in ("book/*.md", "scorerep/**", "checkpoints/**", "results/**", "data/**",
+                     "requirements.txt"):  # fmt: skip
             assert part in key
-
-
-def test_only_main_is_published():
-    job = load(ROOT / ".github/workflows/book.yml")["jobs"]["publish"]
-    assert "github.ref == 'refs/heads/main'" in job["if"] and job["needs"] == "build"
-    assert job["permissions"] == {"pages": "write", "id-token": "write"}
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "problem"),
-    [
-        ("runs-on", "run-on", "unknown key run-on"),
-        ("make lint", "pip install x", "not a make target"),
-        ("matrix.python }", "matrix.version }", "matrix has no"),
-        ("actions/checkout@v4", "actions/checkout", "not an action"),
-        ("}}", "}", "not closed"),
-        ("pull_request", "pull_requests", "unknown event"),
-    ],
-)
-def test_slip_in_a_workflow_is_found(old, new, problem):
-    text = (ROOT / ".github/workflows/check.yml").read_text("utf-8")
-    assert old in text
-    found = check(yaml.load(text.replace(old, new), NoDuplicates))
-    assert any(problem in line for line in found), found
-
-
-@pytest.mark.parametrize("path", FORMS, ids=lambda path: path.stem)
-def test_issue_form_is_one_that_github_shows(path):
-    form = load(path)
-    assert {"name", "description", "body"} <= set(form)
-    ids = [field["id"] for field in form["body"] if field["type"] != "markdown"]
-    assert len(ids) == len(set(ids))
-    for field in form["body"]:
-        assert field["type"] in {"markdown", "input", "textarea", "dropdown", "checkboxes"}
-        assert field["attributes"].get("label") or field["type"] == "markdown"
-        assert field["type"] != "dropdown" or field["attributes"]["options"]
 
 
 def test_there_is_a_form_for_the_text_and_one_for_a_chapter_that_does_not_run():
@@ -175,9 +127,76 @@ def test_hooks_are_local_and_run_what_the_environment_has():
     pins = (ROOT / "requirements.txt").read_text("utf-8")
     hooks = {hook["id"]: hook for repo in config["repos"] for hook in repo["hooks"]}
     assert [repo["repo"] for repo in config["repos"]] == ["local"]
-    assert set(hooks) == {"ruff-check", "ruff-format", "codespell", "notebooks"}
+    ruff = {"ruff-check", "ruff-format", "chapters"}
+    assert set(hooks) == ruff | {"codespell", "notebooks", "readme"}
     for hook in hooks.values():
         assert {"name", "entry", "language"} <= set(hook)
-        program = hook["entry"].split()[0].removeprefix(".venv/bin/")
-        assert program == "python" or f"\n{program}==" in pins
-    assert find_spec(hooks["notebooks"]["entry"].split()[2]) is not None
+        program, *arguments = hook["entry"].split()
+        program = program.removeprefix(".venv/bin/")
+        assert program in ("python", "make") or f"\n{program}==" in pins
+        if "-m" in arguments:
+            module = arguments[arguments.index("-m") + 1]
+            assert (ROOT / f"{module.replace('.', '/')}.py").exists()
+
+
+# What is installed
+
+
+def test_every_package_is_locked_with_its_hashes_and_names_no_host():
+    text = (ROOT / "requirements.txt").read_text("utf-8")
+    heads = re.findall(r"^[a-z].*", text, re.MULTILINE)
+    assert len(heads) > 150
+    assert all(re.match(r"[\w.-]+==[\w.+!]+ (?:; .* )?\\$", head) for head in heads)
+    for block in re.split(r"^(?=[a-z])", text, flags=re.MULTILINE)[1:]:
+        assert "--hash=sha256:" in block, block.splitlines()[0]
+    assert not re.search(r"https?://|file:|--index|--find-links|\.whl", text)
+
+
+def test_lock_holds_what_is_asked_for_directly():
+    names = set(re.findall(r"^([\w.-]+)==", (ROOT / "requirements.txt").read_text(), re.MULTILINE))
+    asked = re.findall(r"^([\w.-]+)", (ROOT / "requirements.in").read_text(), re.MULTILINE)
+    assert {name.lower().replace("_", "-") for name in asked} <= names
+
+
+@pytest.mark.parametrize(
+    ("version", "goal", "said"),
+    [
+        ("3.10.4", "book", "With another Python: make book PYTHON=python3.13"),
+        ("3.15.0", "env", "Python 3.11 to 3.14 is needed, and .* is 3.15.0"),
+    ],
+)
+def test_another_python_is_told_what_it_is_and_what_to_type(tmp_path, version, goal, said):
+    python = tmp_path / "python3"
+    python.write_text(f"#!/bin/sh\necho {version}\n")
+    python.chmod(0o755)
+    command = ["make", goal, f"PYTHON={python}", f"VENV={tmp_path / 'venv'}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode != 0 and re.search(said, done.stdout)
+    assert not (tmp_path / "venv").exists()
+
+
+def test_pytorch_without_cuda_is_the_lock_without_its_gpu_packages(tmp_path):
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    program = re.search(r"@awk '(/\^\[a-z\]/ { out.*?)' requirements.txt", makefile)[1]
+    done = subprocess.run(
+        ["awk", program, "requirements.txt"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    lock = set(re.findall(r"^([\w.-]+)==", (ROOT / "requirements.txt").read_text(), re.MULTILINE))
+    left = set(re.findall(r"^([\w.-]+)==", done.stdout, re.MULTILINE))
+    gone = lock - left
+    assert {"torch", "torchvision", "triton", "nvidia-cublas"} <= gone
+    assert all(re.match(r"torch$|torchvision$|triton$|nvidia-|cuda-", name) for name in gone)
+    assert done.stdout.count("--hash") < (ROOT / "requirements.txt").read_text().count("--hash")
+
+
+# What is said to contributors
+
+
+def test_steps_that_contributing_names_exist():
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    targets = set(re.findall(r"^([a-z-]+):.*##", makefile, re.MULTILINE))
+    named = set(re.findall(r"(?:`|^)make ([a-z-]+)", text, re.MULTILINE))
+    assert {"chapter", "page", "ready", "golden", "notebooks"} <= named <= targets
+    for name in re.findall(r"`((?:book|tests|scorerep|\.github)/[\w./-]*)`", text):
+        assert "NAME" in name or (ROOT / name).exists(), name

@@ -11,8 +11,10 @@ from scorerep.codes.effects import (
     occupied,
     one_step_errors,
     pairs_of_classes,
+    sample_grid,
     samples_of_codes,
     share_closer,
+    spreads,
 )
 from scorerep.data import load_data
 from scorerep.model import ModelConfig, ScoreModel
@@ -112,3 +114,44 @@ def test_bad_input_is_named(digits):
         pairs_of_classes(digits.select(["3"]), 5)
     with pytest.raises(ValueError, match="with at least 2 samples"):
         diversity(torch.zeros(3, 1, 1, 4, 4))
+
+
+def test_partners_of_the_same_class_are_other_images_and_the_images_stay(digits):
+    seed = torch.Generator().manual_seed
+    others, same = (pairs_of_classes(digits, 200, seed(0), same=kind) for kind in (False, True))
+    assert torch.equal(others.x_0, same.x_0) and torch.equal(others.labels, same.labels)
+    assert bool((same.labels == same.other_labels).all())
+    assert len(torch.cat([same.x_0, same.other]).flatten(1).unique(dim=0)) == 400
+    threes = digits.select(["3"])
+    assert len(pairs_of_classes(threes, 5, same=True).x_0) == 5
+    alone = digits.subset(12)
+    with pytest.raises(ValueError, match="no image of the same class is left"):
+        pairs_of_classes(alone, 6, seed(0), same=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_seed_is_one_picture_in_every_precision(dtype):
+    torch.manual_seed(0)
+    model = ScoreModel(ModelConfig(image_shape=(1, 8, 8), channels=(8,), blocks=1)).eval()
+    single = sample_grid(model, -1, 1, 2, steps=4)[0]
+    other = sample_grid(model.to(dtype), -1, 1, 2, steps=4)[0]
+    assert other.dtype == dtype
+    assert float((other.float() - single).square().mean().sqrt()) < 0.1 * float(single.std())
+
+
+def test_grids_of_toy_models_and_options_out_of_range():
+    torch.manual_seed(0)
+    toy = ScoreModel(ModelConfig(image_shape=(2,), channels=(8,), latent=2)).eval()
+    x_0, z = sample_grid(toy, torch.tensor([-1.0, 0.0]), 1, 3, steps=3)
+    assert x_0.shape == z.shape == (9, 2)
+    assert spreads(x_0.view(3, 3, 2)).shape == (3,)
+    for options, message in (
+        ({"side": 0}, "side must be at least 1, got 0"),
+        ({"low": float("nan")}, "low must be a finite number or two"),
+        ({"high": torch.ones(3)}, "high must be a finite number or two"),
+        ({"sampler": "ddim"}, "sampler must be one of heun"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            sample_grid(toy, **{"low": -1, "high": 1, "steps": 3, **options})
+    with pytest.raises(ValueError, match="n must be at least 1, got 0"):
+        code_grid(0, 1, 0)

@@ -282,7 +282,7 @@ def archives(root: Path, missing: str, answer: Callable):
 LABELS = "train-labels-idx1-ubyte"
 
 
-def test_a_missing_mnist_file_is_downloaded(small_mnist, monkeypatch):
+def test_a_missing_mnist_file_is_downloaded(small_mnist, nothing_shipped, monkeypatch):
     timeouts = []
     fetch = archives(small_mnist, LABELS, lambda _: timeouts.append(socket.getdefaulttimeout()))
     monkeypatch.setattr(torchvision.datasets.mnist, "download_and_extract_archive", fetch)
@@ -295,7 +295,9 @@ def test_a_missing_mnist_file_is_downloaded(small_mnist, monkeypatch):
 @pytest.mark.parametrize(
     "silence", [TimeoutError("timed out"), URLError("refused"), RuntimeError("File not found")]
 )
-def test_a_mirror_that_fails_does_not_keep_from_the_next(small_mnist, monkeypatch, silence):
+def test_a_mirror_that_fails_does_not_keep_from_the_next(
+    small_mnist, nothing_shipped, monkeypatch, silence
+):
     asked = []
 
     def answer(url):
@@ -309,7 +311,7 @@ def test_a_mirror_that_fails_does_not_keep_from_the_next(small_mnist, monkeypatc
     assert len(asked) == 2 and asked[0] != asked[1]
 
 
-def test_reasons_of_all_mirrors_are_told(small_mnist, monkeypatch):
+def test_reasons_of_all_mirrors_are_told(small_mnist, nothing_shipped, monkeypatch):
     def answer(url):
         raise TimeoutError("timed out") if "amazon" in url else URLError("no route to host")
 
@@ -324,9 +326,10 @@ import sys, time
 from pathlib import Path
 import torchvision
 import scorerep.data.sources as sources
-from scorerep.data import load_data
+from scorerep.data import load_data, shipped
 
 root, away, sums = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+shipped.FOLDER = root / "nothing shipped"
 sources.MNIST_MD5 = dict(part.split("=") for part in sums.split(","))
 
 def fetch(url, download_root, filename, md5):
@@ -382,7 +385,7 @@ def test_mnist_comes_with_the_book_and_is_cached_in_the_data_root(tmp_path, no_n
     first, again = (load_data("mnist", "test", root=tmp_path) for _ in range(2))
     assert len(first) == 10_000 and first.labels[:5].tolist() == [7, 2, 1, 0, 4]
     assert first.checksum() == again.checksum() == "4718853ea946af65"
-    assert [file.name for file in tmp_path.rglob("*.*")] == ["mnist-test.safetensors"]
+    assert [file.name for file in tmp_path.rglob("[!.]*.*")] == ["mnist-test.safetensors"]
     assert sorted(shipped.FOLDER.rglob("*")) == before
 
 

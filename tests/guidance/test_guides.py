@@ -14,6 +14,7 @@ from scorerep.guidance.classifier import (
     fit_classifier,
 )
 from scorerep.guidance.guides import (
+    Guide,
     LawClassifier,
     ScoreDifference,
     guided_score,
@@ -207,3 +208,81 @@ def test_pair_of_other_data_or_sde_is_an_error(tmp_path):
         load_pair(tmp_path / "digits", tmp_path / "narrow")
     with pytest.raises(checkpoint.CheckpointError, match="no classifier of noisy images"):
         NoisyClassifier.from_pretrained(tmp_path / "digits")
+
+
+def guides():
+    torch.manual_seed(0)
+    conditional, plain = model_of(2), model_of()
+    for model in (conditional, plain):
+        torch.nn.init.normal_(model.network.out.weight)
+    network = NoisyClassifier(ClassifierConfig(image_shape=(2,), channels=(8,), num_classes=2))
+    return LawClassifier(WORLD, SDE), network.eval(), ScoreDifference(conditional, plain)
+
+
+@pytest.mark.parametrize("kind", range(3), ids=["law", "network", "difference"])
+def test_all_guides_keep_the_protocol(kind):
+    guide = guides()[kind]
+    assert isinstance(guide, Guide)
+    x, y = torch.randn(4, 2, generator=seeded()), torch.tensor([0, 1, 1, 0])
+    t = torch.tensor([0.3, 0.5, 0.7, 0.9])
+    with torch.no_grad():
+        each = guide.gradient(x, t, y)
+        alone = [guide.gradient(x[i : i + 1], float(t[i]), y[i : i + 1]) for i in range(4)]
+        torch.testing.assert_close(each, torch.cat(alone), rtol=1e-4, atol=1e-5)
+        # One label is for all images, and not for the first alone.
+        all_ones = torch.ones(4, dtype=torch.long)
+        for one in (1, torch.tensor(1)):
+            field = guided_score(lambda x, t: torch.zeros_like(x), guide, one)
+            torch.testing.assert_close(field(x, 0.5), guide.gradient(x, 0.5, all_ones))
+    for wrong in (torch.tensor([1]), torch.ones(5).long(), torch.tensor([0.0] * 4)):
+        with pytest.raises(ValueError, match="y must be"):
+            guided_score(lambda x, t: x, guide, wrong)(x, 0.5)
+
+
+def test_the_law_guides_above_its_least_level_only():
+    guide = LawClassifier(WORLD, SDE, least=0.5)
+    t = SDE.time_of_tau(torch.tensor([0.2, 0.6, 0.4, 3.0]))
+    x, y = torch.randn(4, 2, generator=seeded()), torch.tensor([0, 1, 1, 0])
+    found, whole = (g.gradient(x, t, y) for g in (guide, LawClassifier(WORLD, SDE)))
+    assert torch.equal(found[[0, 2]], torch.zeros(2, 2))
+    torch.testing.assert_close(found[[1, 3]], whole[[1, 3]])
+    with pytest.raises(ValueError, match="t must be positive"):
+        LawClassifier(WORLD, SDE).gradient(x, 0.0, y)
+
+
+def test_the_gradient_of_the_network_can_be_differentiated_where_gradients_are_on():
+    guide = guides()[1].double()
+    x = torch.randn(3, 2, generator=seeded()).double().requires_grad_()
+    gradient = guide.gradient(x, 0.5, 1)
+    second = torch.autograd.grad(gradient.sum(), x)[0]
+    h = 1e-5
+    ends = [guide.gradient(x.detach() + sign * h, 0.5, 1) for sign in (1, -1)]
+    torch.testing.assert_close(
+        second.sum(1), (ends[0] - ends[1]).sum(1).detach() / (2 * h), rtol=1e-4, atol=1e-8
+    )
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            quiet = guide.gradient(x, 0.5, 1)
+            assert not quiet.requires_grad and torch.allclose(quiet, gradient.detach())
+
+
+def test_half_precision_rounds_the_weights_alone(tmp_path):
+    torch.manual_seed(0)
+    classifier = NoisyClassifier(SMALL).eval()
+    classifier.save_pretrained(tmp_path, torch.float16)
+    again = NoisyClassifier.from_pretrained(tmp_path)
+    for name, buffer in classifier.named_buffers():
+        assert torch.equal(again.get_buffer(name), buffer), name
+    x = torch.randn(4, 1, 8, 8, generator=seeded())
+    torch.testing.assert_close(again(x, 0.5), classifier(x, 0.5), rtol=1e-2, atol=1e-2)
+    with pytest.raises(ValueError, match="dtype must be a floating-point type"):
+        classifier.save_pretrained(tmp_path, torch.int8)
+    with pytest.raises(ValueError, match="device must be a name"):
+        NoisyClassifier.from_pretrained(tmp_path, "gpu")
+
+
+def test_what_is_no_guide_or_scale_is_refused():
+    with pytest.raises(TypeError, match="guide must have sde, image_shape and gradient"):
+        guided_score(exact, exact, 1)
+    with pytest.raises(ValueError, match="scale must be a finite number"):
+        guided_score(exact, LawClassifier(WORLD, SDE), 1, float("nan"))

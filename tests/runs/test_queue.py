@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -15,7 +16,9 @@ import torch
 from filelock import FileLock
 
 from scorerep import checkpoint
+from scorerep.model import ScoreModel
 from scorerep.runs import queue
+from scorerep.runs.fit import load_experiment
 from scorerep.runs.queue import Plan, Run
 
 ROOT = Path(__file__).parents[2]
@@ -25,6 +28,7 @@ from pathlib import Path
 
 from scorerep.model import ModelConfig
 from scorerep.runs.experiment import Experiment
+from scorerep.runs.fit import load_experiment
 from scorerep.runs.queue import Plan, Run
 from scorerep.training import Optimisation
 
@@ -127,6 +131,7 @@ def test_run_writes_rows_of_every_stage_and_its_weights(folders):
     assert (trained.core_seconds > 0).all() and (table.images == 200).all()
     shipped = unbroken / "checkpoints" / "tiny"
     assert checkpoint.read_card(shipped)["iterations_done"] == 16
+    assert ScoreModel.from_pretrained(shipped).config.channels == (8,)
     half, whole = weights(shipped / "model.safetensors"), unbroken / "state" / "tiny-s0"
     for name, tensor in weights(whole / "model.safetensors").items():
         assert torch.equal(half[name], tensor.to(half[name].dtype)), name
@@ -167,6 +172,32 @@ def test_workers_share_the_list_and_a_study_is_a_run(place, monkeypatch, capsys)
     plan = queue.load_plan("tiny_plan")
     words = queue.status(plan, Path("elsewhere")).set_index("name").state.to_dict()
     assert words == {"tiny-s0": "done", "tiny-s1": "done", "study": "waiting"}
+
+
+def test_run_begins_with_weights_that_it_replaces(folders, tmp_path, monkeypatch):
+    """A frozen phase of shipped weights, shipped in their place: killed and started anew, too."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(folders[0] / "checkpoints", "checkpoints")
+    first = load_experiment(Path("checkpoints/tiny"))
+    experiment = replace(
+        first, optimisation=replace(first.optimisation, iterations=0, frozen_iterations=4)
+    )
+    run = Run("more", "Better?", 0.1, experiment, start=Path("checkpoints/tiny"), ships="tiny")
+    plan = Plan((run,), Path("results/runs.csv"), Path("checkpoints"), stages=(2,), most=200)
+    with pytest.raises(ValueError, match="take .* MB, more than 0.001"):
+        queue.train(plan, replace(run, most_mb=0.001), Path("state"))
+    before = weights(Path("checkpoints/tiny/model.safetensors"))
+    queue.train(plan, run, Path("state"))
+    after = weights(Path("checkpoints/tiny/model.safetensors"))
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    assert {name for name in before if name.startswith("encoder")} <= same
+    assert any(name.startswith("network") for name in set(before) - same)
+    card = checkpoint.read_card(Path("checkpoints/tiny"))
+    assert card["iterations_done"] == 4 and card["start"]["iterations_done"] == 16
+    assert card["encoder_phase"]["iterations_done"] == 16
+    table = pd.read_csv("results/runs.csv")
+    assert table[table.code == "trained"].iterations.tolist() == [2, 4]
+    assert set(table.frozen) == {4} and queue.finished(plan, Path("state")) == {"more"}
 
 
 TINY = Run("study", "What?", 1.0, study=("a",))

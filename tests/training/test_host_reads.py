@@ -7,7 +7,7 @@ import torch
 from torch._dynamo.testing import CompileCounter
 from torch._subclasses import FakeTensorMode
 
-from scorerep import sampling
+from scorerep import checkpoint, sampling
 from scorerep.data import load_data
 from scorerep.model import ModelConfig, ScoreModel
 from scorerep.objective import Objective
@@ -158,6 +158,22 @@ def test_adam_is_fused_on_a_gpu(name):
         muon = replace(BUDGET, optimizer="muon")
         optimizer = make_optimizer(torch.nn.Linear(2, 2, device=name), muon)
         assert bool(optimizer.adam.defaults["fused"]) == (name == "cuda")
+
+
+@pytest.mark.parametrize("kind", ["adam", "muon"])
+def test_state_of_the_cpu_is_loaded_to_where_a_fused_kernel_wants_it(kind):
+    optimisation = replace(BUDGET, optimizer=kind)
+    here = torch.nn.Linear(2, 2)
+    optimizer = make_optimizer(here, optimisation)
+    here(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    tensors = checkpoint.optimizer_tensors(optimizer)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        there = make_optimizer(torch.nn.Linear(2, 2, device="cuda"), optimisation)
+        checkpoint.load_optimizer_tensors(there, tensors)
+        found = checkpoint.optimizer_tensors(there)
+        assert found.keys() == tensors.keys() and any(name.endswith("step") for name in found)
+        assert {tensor.device.type for tensor in found.values()} == {"cuda"}
 
 
 # Samplers

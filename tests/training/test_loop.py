@@ -315,6 +315,15 @@ def test_loss_that_is_not_finite_stops_the_run_before_it_reaches_the_weights(dig
     assert torch.equal(model.network.out.weight, before)
 
 
+def test_the_first_bad_step_is_named_though_a_later_one_was_finite(digits):
+    state = next(training_loop(new_model(), digits, OBJECTIVE, BUDGET))
+    state.check()
+    for value in ("inf", "1", "nan"):
+        state.note(torch.tensor(float(value)), torch.tensor(1.0))
+    with pytest.raises(TrainingDiverged, match="not finite at step 2"):
+        state.check()
+
+
 def test_training_state_of_another_model_is_refused(digits, tmp_path):
     path = tmp_path / "training.safetensors"
     run(digits, save_at=1, path=path)

@@ -184,10 +184,19 @@ def name_where_it_is_offered(app, env, node, contnode):
 
 
 def plain_text(app, env, node, contnode):
-    """An annotation that leads nowhere is plain text; other dead references remain errors."""
+    """An annotation that leads nowhere is plain text: a name of another library, or an alias.
+
+    Other dead references remain errors.
+    """
+    target = node.get("reftarget", "")
     if node.get("refdomain") == "py" and node.get("py:module"):
-        if not node["reftarget"].startswith(f"{PACKAGE}."):
+        module, _, name = target.rpartition(".")
+        if not target.startswith(f"{PACKAGE}."):
             return contnode
+        if reach.module_file(chapters.ROOT, module):
+            value = getattr(importlib.import_module(module), name, None)
+            if value is not None and not (inspect.isclass(value) or inspect.isroutine(value)):
+                return contnode
     return None
 
 
