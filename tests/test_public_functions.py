@@ -240,6 +240,7 @@ CASES = {
     "codes.effects.spreads": lambda k: effects.spreads(torch.stack([k.images, k.noise], 1)),
     "codes.effects.diversity": lambda k: effects.diversity(torch.stack([k.images, k.noise], 1)),
     "codes.effects.sample_grid": lambda k: effects.sample_grid(k.model, -1, 1, 2, steps=3),
+    "codes.effects.occupied": lambda k: effects.occupied(k.of(4, 2), k.z),
     "codes.encoding.encode_in_batches": lambda k: [
         encoding.encode_in_batches(model, k.images) for model in (k.model, k.learner, k.pca)
     ],
@@ -504,6 +505,7 @@ CASES = {
 }
 # What is not in the dtype and on the device of its input, by contract.
 OWN = {
+    "codes.effects.occupied": "booleans",
     "codes.effects.pairs_of_classes": "images of a data set are float32",
     "codes.effects.sample_grid": "the model's",
     "codes.encoding.encode_in_batches": "on the CPU, single precision at least",

@@ -202,8 +202,8 @@ def code_grid(low: float, high: float, n: int) -> Codes:
 def occupied(grid: Codes, codes: Codes) -> Bool[Tensor, " nodes"]:
     """Which nodes of a square grid of codes ``(side², 2)`` have one of ``codes`` in their cell.
 
-    A cell reaches half a spacing to each side. A picture of an empty cell is of a code that no
-    image has.
+    A cell reaches half a spacing to each side. A sample in an empty cell is of a code that none of
+    the images has. ``ValueError`` for codes of another length than 2.
     """
     for name, value in (("grid", grid), ("codes", codes)):
         checks.floating(name, value, (2,))
