@@ -237,7 +237,7 @@ def test_bad_input_is_named():
         (lambda: plots.scatter_codes(np.zeros((5, 3)), np.zeros(5)), "codes must be"),
         (lambda: plots.scatter_codes(np.zeros((5, 2)), np.zeros(4)), "codes must be"),
         (lambda: plots.scatter_codes(np.zeros((5, 2)), np.zeros(5), kind="x"), "kind must"),
-        (lambda: code_grid(1, -1, 3), "low <= high"),
+        (lambda: code_grid(1, -1, 3), "low must not be larger than high"),
         (lambda: plots.image_grid(torch.zeros(5, 1, 4, 4), 2, 3), "images must be"),
         (lambda: plots.image_grid(torch.zeros(6, 2, 4, 4), 2, 3), "images must be"),
         (lambda: plots.plot_curve([1, 2, 3], [1, 2]), "one value for each x"),

@@ -24,6 +24,7 @@ from book.tools.assets import explorer as explorer_assets
 from book.tools.assets import npm
 from book.tools.sphinx import explorer as explorer_directive
 from scorerep import sampling
+from scorerep.sampling import samplers
 from scorerep.data import load_data
 from scorerep.model import ScoreModel
 
@@ -163,7 +164,7 @@ def test_page_s_sampler_equals_the_library_s(report, model, cases):
         score = sampling.condition(model, case["z"])
         ours = sampling.heun(score, model.sde, case["x"], case["t"], case["steps"])
         torch.testing.assert_close(torch.tensor(image), ours.flatten(), atol=5e-3, rtol=0)
-        expected = sampling._levels(model.sde, case["t"], case["steps"], 0.01, 7.0)
+        expected = samplers._levels(model.sde, case["t"], case["steps"], 0.01, 7.0)
         assert levels == pytest.approx(expected, rel=1e-9)
 
 

@@ -17,7 +17,7 @@ export class VESDE {
   }
 }
 
-/** EDM's noise levels from τ(t) down to tauMin, then 0: as `_levels` in the library. */
+/** EDM's noise levels from τ(t) down to tauMin, then 0: as `samplers._levels` in the library. */
 export function levels(sde, t, steps, tauMin = 0.01, rho = 7) {
   const start = sde.tau(t);
   const low = Math.min(tauMin, start);
