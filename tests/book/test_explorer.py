@@ -24,9 +24,9 @@ from book.tools.assets import explorer as explorer_assets
 from book.tools.assets import npm
 from book.tools.sphinx import explorer as explorer_directive
 from scorerep import sampling
-from scorerep.sampling import samplers
 from scorerep.data import load_data
 from scorerep.model import ScoreModel
+from scorerep.sampling import samplers
 
 ROOT = Path(__file__).parents[2]
 BOOK = ROOT / "book"
