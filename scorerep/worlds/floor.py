@@ -45,7 +45,8 @@ def mmse(
 ) -> pd.DataFrame:  # fmt: skip
     """What x_0 + σ ε leaves open of x_0: one row a level, all per pixel and in float64.
 
-    Columns: sigma; mmse and its standard_error; linear, what the best linear denoiser leaves
+    Columns: sigma; mmse and its standard_error, too small where mmse is near 0 and no draw met the
+    rare x_t that two images share; linear, what the best linear denoiser leaves
     open, Σ λ σ²/(λ + σ²) over the eigenvalues λ of Cov(x_0); and variance, that of x_0.
 
     Args:
