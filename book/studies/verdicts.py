@@ -71,17 +71,6 @@ def steering(column: str, size: float) -> Callable[[Path], Result]:
     return test
 
 
-def dense_pair(folder: Path, column: str) -> dict[str, Difference]:
-    """The same with the dense network on both sides, 2,000 steps: the runs of the first edition."""
-    even = pd.read_csv(folder / "curves.csv").query("iterations == 2000").set_index("seed")
-    high = pd.read_csv(folder / "codes.csv").query("code == 'trained'").set_index("seed")
-    pairs = {"KL": ("fig3", "fig5-dense"), "L1": ("fig7", "fig2ab-dense")}
-    return {
-        label: Difference.of(high[high.run == a][column], even[even.run == b][column])
-        for label, (a, b) in pairs.items()
-    }
-
-
 def levels(folder: Path, run: str) -> pd.DataFrame:
     """A sweep's last rows, all seeds, with columns ``dead`` and ``untrained`` (its silhouette).
 

@@ -64,7 +64,7 @@ def environment(folder: Path, newest: bool = False) -> Path:
         key = time.strftime("%Y-%m-%d")
     else:
         listed = [line for line in listed if line.split("==")[0] not in LENT]
-        key = json.dumps([listed, sys.version, torch.__file__, torch.__version__])
+        key = json.dumps([listed, sys.version, torch.__file__, torch.__version__, "no needs"])
     home = folder / f"env-{hashlib.sha256(key.encode()).hexdigest()[:10]}"
     python, ready = home / "bin" / "python", home / "ready"
     if ready.exists():
@@ -99,10 +99,15 @@ def lend_torch(home: Path):
     """Make torch and torchvision of this environment importable in the other, and nothing else."""
     here, lent = Path(torch.__file__).parents[1], home / "lent"
     lent.mkdir()
-    infos = [info for name in LENT for info in here.glob(f"{name}-*.dist-info")]
-    for source in (*(here / name for name in LENT_FOLDERS), *infos):
+    for source in (here / name for name in LENT_FOLDERS):
         if source.exists():
             (lent / source.name).symlink_to(source)
+    for info in (info for name in LENT for info in here.glob(f"{name}-*.dist-info")):
+        # Without what it needs, which is there by the links: on Colab pip finds that satisfied.
+        lines = (info / "METADATA").read_text("utf-8").splitlines()
+        kept = [line for line in lines if not line.startswith("Requires-Dist:")]
+        (lent / info.name).mkdir()
+        (lent / info.name / "METADATA").write_text("\n".join(kept), "utf-8")
     site = next(home.glob("lib/python*/site-packages"))
     (site / "lent.pth").write_text(f"{lent}\n")
 

@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Iterator
 
-from book.studies.claims import claims
+from book.studies.claims import UNDECIDED, claims
 from book.tools import chapters
 from book.tools.contents import parts, question
 
@@ -30,17 +30,22 @@ SWEEPS = (  # made by the library's own command
 
 def found() -> str:
     """How many claims hold, and each with its verdict."""
-    table = claims(chapters.ROOT / "book" / "results")
+    table = claims(chapters.ROOT / "book" / "results").rename(columns={"first edition": "before"})
     verdicts = table.verdict.value_counts()
     count = ", ".join(f"{verdicts[name]} {name}" for name in sorted(verdicts.index, key=_rank))
     head = f"Of {len(table)} claims of the paper: {count}."
     rows = ["| the paper says | here | chapter |", "| --- | --- | --- |"]
     for claim in table.itertuples():
         rows.append(
-            f"| {_cell(claim.claim)} | **{claim.verdict}** "
+            f"| {_cell(claim.claim)} | **{claim.verdict}**{_so_far(claim)} "
             f"| [{claim.chapter}](book/{claim.chapter}.md) |"
         )
     return f"{head}\n\n" + "\n".join(rows)
+
+
+def _so_far(claim) -> str:
+    """What is known of an open claim, from shorter runs."""
+    return f"; so far: {_cell(claim.before)}" if claim.verdict == UNDECIDED and claim.before else ""
 
 
 def _rank(verdict: str) -> tuple:

@@ -32,6 +32,10 @@ def main(arguments: list[str] | None = None):
             raise
         message = f"{error.name} is not installed: pip install 'scorerep[{extra}]'"
         raise _end(message, 2) from None
+    except ImportError as error:
+        if error.name is not None:  # Python's own
+            raise
+        raise _end(f"ImportError: {error}", 2) from None  # a version too old for what is asked
 
 
 def _run(arguments: list[str] | None):

@@ -8,8 +8,9 @@ import pytest
 from scipy.stats import ttest_ind
 
 from book.studies.claims import CANNOT, CLAIMS, UNDECIDED, claims
+from book.studies.first_edition import dense_pair
 from book.studies.judging import DeadCodes, Difference, alive, best_baseline, same_steps
-from book.studies.verdicts import EXACT_NOT, HELD, NOT_SEEN, PART, dense_pair
+from book.studies.verdicts import EXACT_NOT, HELD, NOT_SEEN, PART
 
 RESULTS = Path(__file__).parents[2] / "book/results"
 UNTRAINED = {
@@ -238,6 +239,14 @@ def test_the_first_editions_dense_pairs_are_those_of_its_tables():
     found = dense_pair(RESULTS, "knn")
     assert {k: round(v.mean, 2) for k, v in found.items()} == {"KL": 0.24, "L1": 0.17}
     assert not dense_pair(RESULTS, "silhouette")["L1"].beyond(0.01)
+
+
+def test_what_is_not_decided_yet_says_what_the_first_edition_found():
+    table = claims(RESULTS)
+    open_claims = table[table.verdict == UNDECIDED]
+    assert open_claims["first edition"].str.contains(r"\d\.\d\d").all()
+    knn = table[table.claim.str.contains("information about classes")]["first edition"].item()
+    assert knn == "kNN, dense network: KL +0.24 (+0.19 to +0.29), L1 +0.17 (+0.06 to +0.27)"
 
 
 def test_verdicts_of_the_shipped_tables_are_those_that_the_book_speaks_of():

@@ -6,7 +6,7 @@ import torch
 
 from scorerep.sde import VESDE
 from scorerep.times import SingleTime
-from scorerep.worlds.linear_gaussian import LinearCode, LinearGaussian
+from scorerep.worlds import LinearCode, LinearGaussian
 
 
 def excess_after_adam(rate: float, steps: int) -> float:

@@ -214,6 +214,16 @@ def test_error_within_training_stands_in_a_line_of_its_own(tmp_path, capsys, mon
     assert capsys.readouterr().err.splitlines()[-1].startswith("TrainingDiverged: the loss is ")
 
 
+def test_optimiser_that_this_torch_has_not_is_one_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.delattr(torch.optim, "Muon", raising=False)
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "digits", "--folder", str(tmp_path), *TINY, "--optimisation.optimizer",
+              "muon"])  # fmt: skip
+    assert stop.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert re.match("ImportError: optimizer 'muon' needs torch 2.9", last)
+
+
 def test_codes_of_one_number_are_scored_and_not_drawn(tmp_path, capsys):
     main(["train", "digits", "--folder", str(tmp_path), *TINY, "--model.latent", "1"])
     output = capsys.readouterr().out
