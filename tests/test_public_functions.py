@@ -482,7 +482,7 @@ CASES = {
         k.data.images, Schedule("flow"), "v", k.t.sort().values, 4, k.generator
     ),
     "worlds.floor.floor_of": lambda k: floor_of(
-        mmse(k.mixture, [0.5, 2.0], 4, k.generator), Schedule("flow"), k.t.sort().values
+        mmse(k.mixture, [0.5, 20.0], 4, k.generator), Schedule("flow"), k.t.sort().values
     ),
     **{
         f"worlds.schedule.Schedule.{name}": lambda k, name=name: getattr(

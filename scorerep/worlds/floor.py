@@ -163,5 +163,11 @@ def average(table: pd.DataFrame, column: str = "floor") -> Estimate:
 
 def _between(found: pd.DataFrame, name: str, sigma: Times) -> Times:
     known = found.sort_values("sigma")
+    low, high = known["sigma"].min(), known["sigma"].max()
+    if float(sigma.min()) < low * (1 - 1e-6) or float(sigma.max()) > high * (1 + 1e-6):
+        raise ValueError(
+            f"times must have levels between those found, {low:.4g} and {high:.4g}, got "
+            f"{float(sigma.min()):.4g} to {float(sigma.max()):.4g}"
+        )
     values = np.interp(sigma.log().numpy(), np.log(known["sigma"]), known[name])
     return torch.from_numpy(values)

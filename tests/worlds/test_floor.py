@@ -174,7 +174,7 @@ def test_shares_of_training_and_times_are_inverse(path, density):
     shares = (torch.arange(8) + 0.5).double() / 8
     torch.testing.assert_close(schedule.share_below(times), shares, **near)
     torch.testing.assert_close(schedule.time_of_level(schedule.level(times)), times, **near)
-    table = floor_of(mmse(points(), [0.1, 9.0], 2, seeded()), schedule, times)
+    table = floor_of(mmse(points(), [1e-4, 1e6], 2, seeded()), schedule, times)
     np.testing.assert_allclose(table["probability"], 1 / 8, rtol=1e-3)
 
 
@@ -208,6 +208,10 @@ def test_end_of_a_path_without_signal_has_a_floor():
         (lambda: floor(points(), Schedule(), times=torch.tensor([250.0])), "divide a step by"),
         (lambda: floor(points(), Schedule(), times=torch.tensor([0.5, 0.2])), "times must incr"),
         (lambda: Schedule("flow").time_of_level(torch.tensor([-1.0])), "level must be positive"),
+        (
+            lambda: floor_of(mmse(points(), [1.0, 2.0], 2), Schedule("edm"), torch.tensor([3.0])),
+            "times must have levels between those found, 1 and 2, got 3",
+        ),
         (lambda: mmse(points(), [0.0]), "levels must be a finite number larger than 0"),
     ],
 )
