@@ -34,8 +34,7 @@ class Floor:
     name: Annotated[Literal["digits", "mnist", "cifar10", "cifar10-part"], tyro.conf.Positional]
     """The images: the training split, pixels in [-1, 1]."""
     target: Target = "eps"
-    """What your network predicts: the noise, the clean image, v, the score, EDM's F, or the
-    velocity of flow matching."""
+    """What your network predicts: noise, clean image, v, score, EDM's F, or flow's velocity."""
     schedule: NoisePath = "vp-linear"
     """How images become noise: vp-linear is DDPM's, flow the straight line, edm has t = sigma."""
     density: Density | None = None
@@ -45,8 +44,7 @@ class Floor:
     std: float | None = None
     """Its standard deviation; EDM's 1.2, or 1."""
     weighting: Weight = "none"
-    """How your loss is weighted at t: tau2 times the score's is usual; snr, min-snr (5) and edm
-    are weights of the loss of x0, and the same loss in any other target."""
+    """Of your loss at t. tau2 is usual for the score; snr, min-snr (5), edm: as if it were x0's."""
     sigma_data: float = 0.5
     """Of EDM."""
     scale: float = 1.0
@@ -56,8 +54,7 @@ class Floor:
     factor: float = 1.0
     """What your code multiplies its loss by, such as 0.5."""
     loss: str | None = None
-    """Your loss: a number, or a CSV file with the columns t (or sigma, noise over signal) and
-    loss."""
+    """Your loss: a number, or a CSV file with columns loss and t (or sigma, noise over signal)."""
     out: Path = Path("floor.png")
     """The picture to write; the table goes beside it, as .csv."""
     limit: int | None = None
