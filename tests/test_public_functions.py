@@ -36,6 +36,8 @@ from scorerep.sde import VESDE, VPSDE
 from scorerep.times import DensityTime, UniformTime
 from scorerep.worlds import EmpiricalLaw, GaussianMixture, LinearCode, LinearGaussian
 from scorerep.worlds import linear_code as linear_codes
+from scorerep.worlds.floor import floor, floor_of, mmse
+from scorerep.worlds.schedule import Schedule
 from tests.fake_accelerator import DEVICE, Fake, pretended
 
 # Parts whose arrays come from parts that are tried here, or that move no array themselves.
@@ -474,6 +476,21 @@ CASES = {
     "worlds.mixture.GaussianMixture.class_moments": lambda k: k.mixture.class_moments(
         k.points.double(), k.levels.double()
     ),
+    "worlds.floor.mmse": lambda k: [
+        mmse(law, k.levels, 4, k.generator) for law in (k.data.images, k.empirical, k.mixture)
+    ],
+    "worlds.floor.floor": lambda k: floor(
+        k.data.images, Schedule("flow"), "v", k.t.sort().values, 4, k.generator
+    ),
+    "worlds.floor.floor_of": lambda k: floor_of(
+        mmse(k.mixture, [0.5, 20.0], 4, k.generator), Schedule("flow"), k.t.sort().values
+    ),
+    **{
+        f"worlds.schedule.Schedule.{name}": lambda k, name=name: getattr(
+            Schedule("vp-cosine", "logit-normal"), name
+        )(k.t)
+        for name in ("kernel", "level", "time_of_level", "share_below", "time_of_share")
+    },
     "worlds.empirical.EmpiricalLaw.class_moments": lambda k: k.empirical.class_moments(
         k.images.double(), k.levels.double()
     ),
@@ -530,6 +547,7 @@ OWN = {
     "times": "single precision at least",
     "types.checks.labels": "integers",
     "worlds.empirical.EmpiricalLaw.class_moments": "float64",
+    "worlds.schedule.Schedule": "float64",
     "worlds.linear_code.LinearCode.expected_loss": "the model's",
     "worlds.linear_gaussian.LinearGaussian": "float64 on the CPU",
     "worlds.mixture.GaussianMixture.class_moments": "float64",

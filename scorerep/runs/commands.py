@@ -21,6 +21,7 @@ from scorerep.data.images import ImageData
 from scorerep.model import ScoreModel
 from scorerep.runs.experiment import Experiment
 from scorerep.runs.fit import fit, load_experiment
+from scorerep.runs.floor import Floor
 from scorerep.runs.paper import PAPER, SEEDS, TIMES, BudgetName, at_budget
 from scorerep.training import make_accelerator
 
@@ -328,6 +329,7 @@ def parse(arguments: Sequence[str] | None = None) -> Any:
         for name, kind in {
             "train": Train[every], "sweep": Sweep[levels], "sample": Sample, "encode": Encode,
             "evaluate": Evaluate, "export": Export, "data": Data, "queue": Queue,
+            "floor": Floor,
         }.items()
     ]  # fmt: skip
     return tyro.cli(

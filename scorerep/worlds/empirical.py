@@ -83,6 +83,16 @@ class EmpiricalLaw(ExactLaw):
         x_0 = to_float(x_0) if x_0.dtype == torch.uint8 else x_0
         return x_0.unflatten(1, self.shape), None if self.labels is None else self.labels[index]
 
+    @torch.no_grad()
+    def covariance(self) -> Float[Tensor, "dimension dimension"]:
+        """Cov(x_0) in float64, of products in float32 unless the images are float64."""
+        dtype = torch.float64 if self.items.dtype == torch.float64 else torch.float32
+        total = self.squares.new_zeros(self.items.shape[1], self.items.shape[1])
+        for part in self._chunks(slice(0, len(self))):
+            offsets = self._floats(part, dtype) - self.centre.to(dtype)
+            total += offsets.T @ offsets
+        return total / len(self)
+
     def class_moments(self, x: Data, tau2: Times) -> ClassMoments:
         """The moments within classes, for as many x at a time as ``LOGITS`` allows."""
         if torch.is_grad_enabled() and (x.requires_grad or tau2.requires_grad):

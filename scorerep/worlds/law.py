@@ -70,6 +70,10 @@ class ExactLaw(ABC):
     def class_moments(self, x: Data, tau2: Times) -> ClassMoments:
         """The moments that all else follows from; x and τ² ``(batch,)`` have been checked."""
 
+    @abstractmethod
+    def covariance(self) -> Float[Tensor, "dimension dimension"]:
+        """Cov(x_0), of the flattened x_0."""
+
     def log_prob(self, x: Data, tau: Level = 0.0, y: Labels | int | None = None) -> Times:
         """log p_t(x), or log p_t(x | y), in nats."""
         m, weights, _ = self._posterior(x, tau, y)

@@ -3,6 +3,7 @@
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Generator, Tensor
 from torch.nn.functional import one_hot
 
@@ -66,6 +67,15 @@ class GaussianMixture(ExactLaw):
         for k in range(len(self.weights) if self.basis is not None else 0):
             x_0[component == k] = x_0[component == k] @ self.basis[k].T
         return (self.means[component] + x_0).to(self.dtype), self.labels[component]
+
+    def covariance(self) -> Float[Tensor, "dimension dimension"]:
+        """Cov(x_0): of the components, and between their means."""
+        weighted = self.weights[:, None] * self.variances
+        within = torch.diag(weighted.sum(0))
+        if self.basis is not None:
+            within = torch.einsum("kij,kj,klj->il", self.basis, weighted, self.basis)
+        offsets = self.means - self.weights @ self.means
+        return within + offsets.T @ (self.weights[:, None] * offsets)
 
     def class_moments(self, x: Points, tau2: Times) -> ClassMoments:
         """The moments within classes, from those of the components."""
