@@ -1,4 +1,4 @@
-"""How a code comes about: its scores at stages of the training, in results/curves.csv.
+"""How a code comes about: its scores at stages of the training: results/curves.csv.
 
     python -m book.studies.curves fig5 --seeds 1 2
     python -m book.studies.curves fig3-unet fig5-dense --seeds 0 1 2

@@ -90,7 +90,7 @@ def _studies() -> Iterator[tuple[str, str, list[str]]]:
         text = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
         command = f"python -m book.studies.{path.stem}"
         if command in text:
-            said = re.sub(r",? in results/|:? results/.*", "", text.splitlines()[0].rstrip("."))
+            said = re.sub(r",? in results/.*|:? results/.*", "", text.splitlines()[0].rstrip("."))
             yield command, said, list(dict.fromkeys(TABLE.findall(text)))
 
 

@@ -64,7 +64,7 @@ def badges(address: str) -> str:
         f"(../../actions/workflows/{name}.yml)"
         for name, title in (("check", "lint and tests"), ("book", "book"), ("weekly", "Colab"))
     ]
-    found.append(f"[![Python 3.11 to 3.13]({STATIC}/python-3.11_to_3.13-0173b2)](pyproject.toml)")
+    found.append(f"[![Python 3.11 to 3.14]({STATIC}/python-3.11_to_3.14-0173b2)](pyproject.toml)")
     found.append(f"[![MIT licence]({STATIC}/licence-MIT-0173b2)](LICENSE)")
     if address.startswith(notebooks.GITHUB):
         branch = notebooks.configured().get("branch", "main")

@@ -192,7 +192,7 @@ def test_badges_lead_to_what_is_there_and_to_colab_only_with_an_address(address,
     for _, link in links[:5]:  # as GitHub resolves them, from the page of README.md
         assert (ROOT / link.replace("../../actions", ".github")).exists()
     python = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
-    assert python == ">=3.11" and "Python 3.11 to 3.13" in text
+    assert python == ">=3.11" and "Python 3.11 to 3.14" in text
     assert ("/github/o/n/blob/main/book/notebooks/intro.ipynb" in text) == colab
 
 
