@@ -103,7 +103,8 @@ def _of_loss(loss: float, least: float, error: float, linear: float, ceiling: fl
         ]
     won = max(loss - least, 0.0)
     said = [
-        f"of the loss {loss:.4g}, {least / loss:.0%} is floor; at most {won:.4g} could still be won"
+        f"of the loss {loss:.4g}, {least / loss:.0%} is floor; at most {won:.4g} could still be "
+        "won on these very images"
     ]
     if loss > ceiling:
         said.append(
