@@ -211,7 +211,9 @@ def run(path: Path) -> dict[str, float]:
     if basis(path) != before:
         raise ChapterError(f"{path.name}: files it rests on changed while it ran; run it again")
     unnamed = {k: v for k, v in _checksums(opened).items() if k not in before}
-    notebook.metadata.run = {"basis": before | unnamed, "unnamed": list(unnamed), **cost}
+    # A table that is still to come has no place in a header; it counts once it is there.
+    there = [name for name in unnamed if (ROOT / name).exists()]
+    notebook.metadata.run = {"basis": before | unnamed, "unnamed": there, **cost}
     _keep(notebook, executed_file(path))
     failed_file(path).unlink(missing_ok=True)
     return cost
