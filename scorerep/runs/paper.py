@@ -136,8 +136,9 @@ def _schedule(iterations: int, **changes) -> Optimisation:
 def muon_schedule(iterations: int, **changes) -> Optimisation:
     """Muon and a linear decay: for a U-Net, uniform t, about 32 images a step, bfloat16.
 
-    At a third of the processor seconds it reaches the held-out loss of the book's schedule by Adam
-    (results/recipe_quality.csv). The length must be known beforehand: a decay ends with it.
+    So far, at a third of the processor seconds it reaches the held-out loss of the book's schedule
+    by Adam: two seeds against one, without a code (results/recipe_quality.csv). The length must be
+    known beforehand: a decay ends with it.
     """
     return _schedule(iterations, **({"optimizer": "muon", "warmup": 50, "decay": 0.4} | changes))
 

@@ -72,21 +72,6 @@ def test_metadata_asks_colab_for_a_gpu_where_the_chapter_does():
     assert "accelerator" not in load("intro").metadata
 
 
-@pytest.mark.book
-@by_name
-def test_numbers_are_those_of_the_site(name):
-    page = ROOT / "_build" / "html" / "book" / f"{name}.html"
-    if not page.exists():
-        pytest.skip("the site is not built: make book")
-    html = page.read_text("utf-8")
-    number = re.compile(r'caption-number">\s*([A-Z][\w.]*\s[\d.]+)\s*<')
-    shown = set(number.findall(html)) | set(re.findall(r'eqno">(\([\d.]+\))', html))
-    text = "\n".join(cell.source for cell in load(name).cells if cell.cell_type == "markdown")
-    headed = re.findall(r"\*\*([A-Z][\w.]*\s[\d.]+?)\.?(?: \(.*?\)\.|\.)?\*\*", text)
-    tagged = [f"({tag})" for tag in re.findall(r"\\tag\{(.*?)\}", text)]
-    assert set(headed) | set(tagged) == shown
-
-
 # Plain Markdown
 
 
