@@ -51,7 +51,7 @@ ELSEWHERE = {
 }
 ARRAYS = (
     "Data Images PixelImages Points Times Codes Labels Scalar Level Tensor ArrayLike Float Int "
-    "Classes Features Code PerImage ScoreModel ImageData DigitClassifier Draws Pairs ExactLaw "
+    "Classes Features Code PerImage ScoreModel ImageData ImageClassifier Draws Pairs ExactLaw "
     "LinearGaussian LinearCode Score TimeCodeModel Spectrum"
 ).split()
 
@@ -147,7 +147,7 @@ class Kit:
     )
     timed = cached_property(lambda self: self.made(TimeCodeModel, self.config))
     learner = cached_property(lambda self: self.made(Autoencoder, self.config))
-    judge = cached_property(lambda self: self.made(quality.DigitClassifier, self.shape, 2))
+    judge = cached_property(lambda self: self.made(quality.ImageClassifier, self.shape, 2))
     toy = cached_property(
         lambda self: self.made(
             ScoreModel, ModelConfig(image_shape=(2,), channels=(8,), latent=2, num_classes=0)
@@ -370,7 +370,7 @@ CASES = {
     "quality.distances.kernel_distance": lambda k: quality.kernel_distance(k.many, k.more),
     "quality.distances.kernel_interval": lambda k: quality.kernel_interval(k.many, k.more, 4),
     "quality.distances.gaussian_fit": lambda k: quality.gaussian_fit(k.images, 4, k.generator),
-    "quality.judge.DigitClassifier.forward": lambda k: k.judge(k.images.to(k.weights)),
+    "quality.judge.ImageClassifier.forward": lambda k: k.judge(k.images.to(k.weights)),
     "quality.judge.train_classifier": lambda k: learned(quality.train_classifier, k.data, 1, 8),
     "quality.judge.save_classifier": None,  # files
     "quality.judge.features": lambda k: quality.features(k.judge, k.images, 2),
@@ -536,7 +536,7 @@ OWN = {
     "data.images": "bytes, and float32 of them",
     "guidance.classifier.CrossEntropy.__call__": "losses",
     "objective": "losses and t: single precision at least",
-    "quality.judge.DigitClassifier.forward": "the network's",
+    "quality.judge.ImageClassifier.forward": "the network's",
     "quality.judge.train_classifier": "the network's",
     "sampling.walk.on_device": "the times, exact",
     "sde.linear.LinearSDE.prior_log_prob": "as given",

@@ -9,7 +9,7 @@ import torch
 from scorerep.checkpoint import CheckpointError
 from scorerep.data import ImageData, load_data
 from scorerep.quality import (
-    DigitClassifier,
+    ImageClassifier,
     accuracy,
     class_accuracy,
     features,
@@ -88,7 +88,7 @@ def test_wrong_data_and_missing_weights_are_errors(tmp_path):
     with pytest.raises(ValueError, match=r"batch_size must lie in 2\.\.20, got 128"):
         train_classifier(load_data("digits", limit=20))
     with pytest.raises(ValueError, match="image_shape must be"):
-        DigitClassifier((3, 2, 32))
+        ImageClassifier((3, 2, 32))
     with pytest.raises(CheckpointError, match="no checkpoint at"):
         load_classifier(tmp_path)
     with pytest.raises(ValueError, match="device must be a name"):

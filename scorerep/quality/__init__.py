@@ -29,7 +29,7 @@ from scorerep.quality.distances import (
 )
 from scorerep.quality.judge import (
     SURE,
-    DigitClassifier,
+    ImageClassifier,
     accuracy,
     class_accuracy,
     features,
@@ -43,7 +43,7 @@ from scorerep.quality.judge import (
 
 __all__ = [
     "SURE",
-    "DigitClassifier",
+    "ImageClassifier",
     "Features",
     "accuracy",
     "class_accuracy",

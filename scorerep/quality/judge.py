@@ -19,7 +19,7 @@ SURE = 0.9
 SHIFT = 2  # pixels, at most, by which training images are moved
 
 
-class DigitClassifier(nn.Module):
+class ImageClassifier(nn.Module):
     """A convolutional classifier of small images in [−1, 1]: logits from 64 features.
 
     Args:
@@ -52,7 +52,7 @@ class DigitClassifier(nn.Module):
 
 def train_classifier(
     data: ImageData, iterations: int = 2_500, batch_size: int = 128, seed: int = 0
-) -> DigitClassifier:
+) -> ImageClassifier:
     """Cross-entropy, AdamW, one-cycle learning rate, shifts of up to two pixels.
 
     It is trained where ``data`` are. ``ValueError``: fewer images than ``batch_size``, one class
@@ -62,7 +62,7 @@ def train_classifier(
     batch_size = checks.whole("batch_size", batch_size, 2, len(data))
     seed = checks.whole("seed", seed, 0, 2**63 - 1)
     torch.manual_seed(seed)
-    model = DigitClassifier(data.image_shape, len(data.classes)).to(data.images.device)
+    model = ImageClassifier(data.image_shape, len(data.classes)).to(data.images.device)
     optimizer = torch.optim.AdamW(model.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, total_steps=iterations)
     for step in range(iterations):
@@ -78,23 +78,23 @@ def train_classifier(
     return model.eval()
 
 
-def save_classifier(model: DigitClassifier, folder: Path, **card):
+def save_classifier(model: ImageClassifier, folder: Path, **card):
     """Weights in half precision and a card."""
     checkpoint.write_tensors(
         Path(folder) / "model.safetensors",
         {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()},
     )
     built = {"image_shape": list(model.image_shape), "num_classes": model.num_classes}
-    checkpoint.write_card(Path(folder), {"classifier": "DigitClassifier", **built, **card})
+    checkpoint.write_card(Path(folder), {"classifier": "ImageClassifier", **built, **card})
 
 
-def load_classifier(folder: str | Path, device: torch.device | str = "cpu") -> DigitClassifier:
+def load_classifier(folder: str | Path, device: torch.device | str = "cpu") -> ImageClassifier:
     """In evaluation mode, float32. ``CheckpointError`` names the file at fault."""
     device, folder = named_device(device), Path(folder)
     card = checkpoint.read_card(folder)
     try:  # cards of older weights name neither: grey digits of 28×28 pixels
         shape, classes = card.get("image_shape", (1, 28, 28)), card.get("num_classes", 10)
-        model = DigitClassifier(tuple(shape), classes)
+        model = ImageClassifier(tuple(shape), classes)
     except (AttributeError, TypeError, ValueError) as error:
         raise checkpoint.CheckpointError(
             f"{folder / 'card.json'} does not describe a classifier: {error}"
@@ -104,32 +104,32 @@ def load_classifier(folder: str | Path, device: torch.device | str = "cpu") -> D
 
 
 def features(
-    classifier: DigitClassifier, images: Images, batch: int = 500
+    classifier: ImageClassifier, images: Images, batch: int = 500
 ) -> Float[Tensor, "batch 64"]:
     """The 64 last features; images are clamped to [−1, 1], as a picture on a screen is."""
     return _judged(classifier, classifier.body, images, batch)
 
 
 def probabilities(
-    classifier: DigitClassifier, images: Images, batch: int = 500
+    classifier: ImageClassifier, images: Images, batch: int = 500
 ) -> Float[Tensor, "batch classes"]:
     """p(y | x) as the classifier sees it."""
     return _judged(classifier, lambda x: classifier(x).softmax(1), images, batch)
 
 
-def accuracy(classifier: DigitClassifier, data: ImageData) -> float:
+def accuracy(classifier: ImageClassifier, data: ImageData) -> float:
     """Share of images whose most probable class is their own."""
     found = probabilities(classifier, data.floats()).argmax(1)
     return float((found == data.labels).float().mean())
 
 
-def sure(classifier: DigitClassifier, images: Images) -> Times:
+def sure(classifier: ImageClassifier, images: Images) -> Times:
     """1 where the classifier gives one class at least 90 %, else 0."""
     return (probabilities(classifier, images).amax(1) >= SURE).to(images)
 
 
 def sure_share(
-    classifier: DigitClassifier, images: Images, seed: int = 0
+    classifier: ImageClassifier, images: Images, seed: int = 0
 ) -> tuple[float, float, float]:
     """Share of images that it is sure of, and the ends of a 95 % bootstrap interval."""
     if len(images) < 2:
@@ -138,7 +138,7 @@ def sure_share(
     return float(hits.mean()), *bootstrap_interval(hits, seed=seed)
 
 
-def class_accuracy(judge: DigitClassifier, images: Images, y: Labels) -> tuple[float, float, float]:
+def class_accuracy(judge: ImageClassifier, images: Images, y: Labels) -> tuple[float, float, float]:
     """Share of images that the judge puts in the class asked for; 95 % Wilson bounds."""
     if len(images) != len(y) or not len(y):
         raise ValueError(

@@ -91,8 +91,8 @@ class Plan:
     """Rows of experiments."""
     checkpoints: Path = Path("book/checkpoints")
     """Shipped weights."""
-    classifier: Path = Path("book/checkpoints/mnist-classifier")
-    """The judge of samples."""
+    classifiers: Path = Path("book/checkpoints")
+    """The judges of samples: ``mnist-classifier`` and one for each other data set."""
     stages: tuple[int, ...] = STAGES
     """Steps at which experiments are scored."""
     most: int = 10_000
@@ -179,7 +179,8 @@ def train(plan: Plan, run: Run, root: Path, used: Callable[[], float] = lambda: 
         used: says how many processor seconds the run has used by now.
     """
     place, experiment = root / run.name, run.experiment
-    judge = Judge(experiment.data, experiment.classes, plan.classifier, plan.most)
+    classifier = plan.classifiers / f"{experiment.data.partition('-')[0]}-classifier"
+    judge = Judge(experiment.data, experiment.classes, classifier, plan.most)
     start = place / "start" if run.start else None
     if start and not start.exists():
         copy_weights(run.start, start)

@@ -17,11 +17,12 @@ import torch
 
 from scorerep import checkpoint, sampling
 from scorerep.codes.scores import encode_in_batches
-from scorerep.data import load_data
+from scorerep.data import ImageData, load_data
+from scorerep.data.sources import CLASSES
 from scorerep.model import ScoreModel
 from scorerep.runs.experiment import Experiment
 from scorerep.runs.fit import fit
-from scorerep.types import Images
+from scorerep.types import Images, Labels
 
 STAGES = (
     250, 500, 1_000, 2_000, 3_000, 4_000, 6_000, 8_000, 10_000, 15_000, 20_000, 30_000, 40_000,
@@ -36,7 +37,8 @@ class Judge:
 
     Args:
         data, classes: as an experiment's.
-        classifier: folder of the digit classifier that judges samples; None for no such scores.
+        classifier: folder of the classifier of all classes of ``data`` that judges samples; None
+            for no such scores.
         most: training images that probes are fitted on, and test images they are scored on.
     """
 
@@ -84,49 +86,79 @@ class Judge:
         classifier = load_classifier(self.classifier_folder)
         # In random order: the first and the second half of MNIST's test images have other writers.
         test = self.test.subset(len(self.test), torch.Generator().manual_seed(0))
-        half = len(test) // 5  # those are sampled from, the others are what samples should be like
-        real = features(classifier, test.batch(slice(half, None)))
-        return classifier, real, test.subset(half)
+        # The first ones are sampled from; the others are what samples should be like.
+        first = max(len(test) // 5, min(1_000, len(test) // 3))
+        real = features(classifier, test.batch(slice(first, None)))
+        return classifier, real, test.subset(first)
+
+    def classes_of(self, test: ImageData) -> Labels:
+        """The classes of ``test``, which may be some of a data set's, as the classifier counts."""
+        known = {name: i for i, name in enumerate(CLASSES[self.name])}
+        return torch.tensor([known[name] for name in test.classes])[test.labels.long()]
 
     def samples(self, model: ScoreModel, count: int, steps: int = 14) -> dict[str, float]:
-        """Scores of ``count`` samples by Heun's method, with the codes or labels of test images."""
+        """Scores of ``count`` samples by Heun's method, with codes or labels of as many test images.
+
+        Fewer where there are fewer such images.
+        """
         *_, test = self._quality
-        z = None
+        test = test.subset(min(count, len(test)))
+        count, z = len(test), None
         if model.config.latent:
-            z = encode_in_batches(model, test.subset(count))
+            z = encode_in_batches(model, test)
         elif model.config.num_classes:
-            z = test.labels[:count]
+            z = test.labels
         generator = torch.Generator().manual_seed(0)
         noise = model.sde.prior_sample(count, *model.config.image_shape, generator=generator)
         parts = []
         for i in range(0, count, 250):
             score = model.score if z is None else sampling.condition(model, z[i : i + 250])
             parts.append(sampling.heun(score, model.sde, noise[i : i + 250], steps=steps))
-        return self.quality(torch.cat(parts))
+        return self.quality(torch.cat(parts), None if z is None else test)
 
-    def quality(self, images: Images) -> dict[str, float]:
-        """Fréchet distance to other test images and the share of sure digits, with intervals."""
-        from scorerep.quality import features, frechet_interval, sure_share
+    def quality(self, images: Images, asked: ImageData | None = None) -> dict[str, float]:
+        """How near ``images`` are to other test images, in the classifier's features.
+
+        Fréchet and kernel distance, the share of images that it is sure of and, if the images
+        have the codes or labels of ``asked``, the share with their class; 95 % intervals.
+        """
+        from scorerep.quality import (
+            class_accuracy,
+            features,
+            frechet_interval,
+            kernel_interval,
+            sure_share,
+        )
 
         classifier, real, _ = self._quality
-        scores = (
-            *frechet_interval(real, features(classifier, images)),
-            *sure_share(classifier, images),
-        )
-        names = [f"{name}{end}" for name in ("frechet", "sure") for end in ("", "_low", "_high")]
-        return dict(zip(names, scores, strict=True)) | {"samples": len(images)}
+        found = features(classifier, images)
+        scores = {
+            "frechet": frechet_interval(real, found), "kernel": kernel_interval(real, found),
+            "sure": sure_share(classifier, images),
+        }  # fmt: skip
+        if asked is not None:
+            scores["own_class"] = class_accuracy(classifier, images, self.classes_of(asked))
+        ends = ("", "_low", "_high")
+        named = {
+            f"{name}{end}": value
+            for name, values in scores.items()
+            for end, value in zip(ends, values, strict=True)
+        }
+        return named | {"samples": len(images)}
 
     def floor_and_ceiling(self, count: int) -> list[dict]:
         """Of ``count`` held-out images and draws of one Gaussian: samplers should lie between."""
         from scorerep.quality import gaussian_fit
 
         *_, test = self._quality
+        test = test.subset(min(count, len(test)))
         some = self.train.subset(min(20_000, len(self.train))).floats()
-        drawn = gaussian_fit(some, count, torch.Generator().manual_seed(0))
-        about = {"run": self.name, "seed": 0, "frozen": 0, "iterations": 0, "images": 0}
+        drawn = gaussian_fit(some, len(test), torch.Generator().manual_seed(0))
+        some_classes = f"-{len(test.classes)}" if len(test.classes) < len(CLASSES[self.name]) else ""
+        about = {"run": self.name + some_classes, "seed": 0, "frozen": 0, "iterations": 0, "images": 0}
         return [
-            {**about, "code": "held-out images", **self.quality(test.subset(count).floats())},
-            {**about, "code": "Gaussian fit", **self.quality(drawn)},
+            {**about, "code": "held-out images", **self.quality(test.floats(), test)},
+            {**about, "code": "Gaussian fit", **self.quality(drawn, test)},
         ]
 
 

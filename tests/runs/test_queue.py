@@ -16,10 +16,13 @@ import torch
 from filelock import FileLock
 
 from scorerep import checkpoint
+from scorerep.data import load_data
 from scorerep.model import ScoreModel
+from scorerep.quality import save_classifier, train_classifier
 from scorerep.runs import queue
 from scorerep.runs.fit import load_experiment
 from scorerep.runs.queue import Plan, Run
+from scorerep.runs.stages import Judge
 
 ROOT = Path(__file__).parents[2]
 PLAN = """
@@ -291,3 +294,19 @@ def test_plan_of_the_book_is_whole():
     assert len({run.ships for run in plan.runs if run.ships}) == sum(
         bool(run.ships) for run in plan.runs
     )
+
+
+def test_samples_are_judged_between_held_out_images_and_draws_of_one_gaussian(tmp_path):
+    """Classes that are a part of the data set are those that the classifier calls by their names."""
+    train = load_data("digits", "train")
+    save_classifier(train_classifier(train, iterations=150, batch_size=64), tmp_path)
+    judge = Judge("digits", ("3", "8", "0"), tmp_path)
+    some = load_data("digits", "test", classes=("3", "8", "0"))
+    assert set(judge.classes_of(some).tolist()) == {3, 8, 0}
+    held_out, gaussian = judge.floor_and_ceiling(1_000)
+    assert held_out["run"] == gaussian["run"] == "digits-3"
+    assert held_out["samples"] == gaussian["samples"] == len(some) // 3
+    assert held_out["own_class_low"] > 0.7 > gaussian["own_class_high"]
+    for distance in ("frechet", "kernel"):
+        assert held_out[f"{distance}_low"] <= held_out[distance] <= held_out[f"{distance}_high"]
+        assert held_out[distance] < 0.5 * gaussian[distance]
