@@ -97,7 +97,7 @@ class Judge:
         return torch.tensor([known[name] for name in test.classes])[test.labels.long()]
 
     def samples(self, model: ScoreModel, count: int, steps: int = 14) -> dict[str, float]:
-        """Scores of ``count`` samples by Heun's method, with codes or labels of as many test images.
+        """Scores of ``count`` samples by Heun's method, with the codes or labels of test images.
 
         Fewer where there are fewer such images.
         """
@@ -154,8 +154,9 @@ class Judge:
         test = test.subset(min(count, len(test)))
         some = self.train.subset(min(20_000, len(self.train))).floats()
         drawn = gaussian_fit(some, len(test), torch.Generator().manual_seed(0))
-        some_classes = f"-{len(test.classes)}" if len(test.classes) < len(CLASSES[self.name]) else ""
-        about = {"run": self.name + some_classes, "seed": 0, "frozen": 0, "iterations": 0, "images": 0}
+        part = len(test.classes) < len(CLASSES[self.name])
+        name = f"{self.name}-{len(test.classes)}" if part else self.name
+        about = {"run": name, "seed": 0, "frozen": 0, "iterations": 0, "images": 0}
         return [
             {**about, "code": "held-out images", **self.quality(test.floats(), test)},
             {**about, "code": "Gaussian fit", **self.quality(drawn, test)},

@@ -297,7 +297,7 @@ def test_plan_of_the_book_is_whole():
 
 
 def test_samples_are_judged_between_held_out_images_and_draws_of_one_gaussian(tmp_path):
-    """Classes that are a part of the data set are those that the classifier calls by their names."""
+    """Classes that are a part of the data set are found by their names."""
     train = load_data("digits", "train")
     save_classifier(train_classifier(train, iterations=150, batch_size=64), tmp_path)
     judge = Judge("digits", ("3", "8", "0"), tmp_path)
