@@ -182,7 +182,9 @@ class ScoreModel(nn.Module):
         z = None if z is None else z.to(self.dtype)
         return self.network(x.to(self.dtype), log_sigma, z).to(x.dtype)
 
-    def _inputs(self, x_t: Data, t: Level, z, left_out=None) -> tuple[Data, Tensor, Times, Tensor | None]:
+    def _inputs(
+        self, x_t: Data, t: Level, z, left_out=None
+    ) -> tuple[Data, Tensor, Times, Tensor | None]:
         """x, τ (broadcastable to x), log σ and codes, checked and in single precision at least."""
         if self.network is None:
             raise ValueError("this checkpoint holds the encoder alone: it has codes and no score")

@@ -83,7 +83,7 @@ def _follow(score, sde, name, x, t, steps, tau_min, gradient, up) -> Data:
         value = field(y, sde.time_of_level(level))
         if readable(value) and not bool(value.detach().isfinite().all()):
             raise ValueError(f"score must be finite, got NaN or infinity at τ/α = {level:.3g}")
-        return -level.to(y) ** 2 * value
+        return -(level.to(y) ** 2) * value
 
     with torch.set_grad_enabled(gradient and torch.is_grad_enabled()):
         y = x.to(single_at_least(x.dtype))
