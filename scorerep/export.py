@@ -48,7 +48,8 @@ class Denoiser(nn.Module):
     """The model's D(x, τ, z) without checks, so that it can be traced.
 
     Shapes: x ``(batch, *image_shape)``, τ ``(batch,)`` > 0 in the units of the data, z
-    ``(batch, k)`` codes or, for a model of labels, one-hot rows.
+    ``(batch, k)`` codes or, for a model of labels, one-hot rows; always seen, also by a model
+    with ``code_dropout``.
     """
 
     def __init__(self, model: ScoreModel):
@@ -58,6 +59,8 @@ class Denoiser(nn.Module):
     def forward(self, x: Data, tau: Times, z: Codes | None = None) -> Data:
         # σ² = τ² + σ²(0): the network is told σ, the kernel's deviation is τ.
         log_sigma = 0.5 * torch.log(tau**2 + self.model.config.sigma_min**2)
+        if self.model.config.code_dropout:
+            z = torch.cat([z, torch.ones_like(z[:, :1])], 1)
         return self.model.denoised(x, expand_as(tau, x), log_sigma, z)
 
 
@@ -66,7 +69,7 @@ def to_onnx(model: ScoreModel) -> onnx.ModelProto:
 
     The encoder is left out. The batch may have any size.
     """
-    conditions = model.config.latent or model.config.num_classes
+    conditions = model.config.conditions
     arguments = [torch.zeros(2, *model.config.image_shape), torch.ones(2)]
     arguments += [torch.zeros(2, conditions)] if conditions else []
     batch = torch.export.Dim("batch")

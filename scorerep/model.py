@@ -24,7 +24,7 @@ from scorerep.networks.config import ModelConfig
 from scorerep.networks.encoder import Encoder
 from scorerep.networks.unet import DenseNetwork, UNet
 from scorerep.sde import VESDE, as_level, expand_as
-from scorerep.types import Codes, Data, Labels, Level, Times
+from scorerep.types import Chosen, Codes, Data, Labels, Level, Times, checks
 from scorerep.types.devices import readable, single_at_least
 
 
@@ -32,14 +32,16 @@ class ScoreModel(nn.Module):
     """A score model of images or toy data: unconditional, of class labels, or of a learned code.
 
     Shapes: x_t and x_0 ``(batch, *image_shape)``, t one number or ``(batch,)``, z
-    ``(batch, latent)`` codes or, for a model of labels, ``(batch,)`` integers.
+    ``(batch, latent)`` codes or, for a model of labels, ``(batch,)`` integers. A model with
+    ``code_dropout`` may be asked without z: for all of a batch (None), or where ``left_out``.
     """
 
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config = config
         self.sde = VESDE(config.sigma_min, config.sigma_max)
-        conditions = config.num_classes or config.latent
+        # Where z may be missing, one more number says whether it is there.
+        conditions = config.conditions + (config.code_dropout > 0)
         if config.dense:
             self.network = DenseNetwork(
                 math.prod(config.image_shape), config.channels, config.features, conditions
@@ -77,17 +79,26 @@ class ScoreModel(nn.Module):
 
     # The three methods
 
-    def score(self, x_t: Data, t: Level, z: Codes | Labels | int | None = None) -> Data:
-        """Estimate of ∇ log p_t(x_t | z), in the dtype of x_t.
+    def score(
+        self,
+        x_t: Data,
+        t: Level,
+        z: Codes | Labels | int | None = None,
+        left_out: Chosen | None = None,
+    ) -> Data:
+        """Estimate of ∇ log p_t(x_t | z), in the dtype of x_t; of ∇ log p_t(x_t) without z.
 
         The noise level and what scales the networks have single precision at least. Values of t
         and of labels on an accelerator are not checked, which would stop its queue.
+
+        Args:
+            left_out: items whose z is not seen; a model with ``code_dropout`` only.
 
         Raises:
             ValueError: t = 0, where the kernel vanishes; shapes that are not the model's; a z that
                 is missing, or given to an unconditional model; a checkpoint of the encoder alone.
         """
-        x, tau, log_sigma, z = self._inputs(x_t, t, z)
+        x, tau, log_sigma, z = self._inputs(x_t, t, z, left_out)
         c_in, _, c_out, shrink = self._preconditioning(tau)
         output = self._output(c_in * x, log_sigma, z)
         # Divided by τ twice and not by τ², and nothing cancels at small τ.
@@ -100,7 +111,10 @@ class ScoreModel(nn.Module):
         return self.denoised(*self._inputs(x_t, t, z)).to(x_t.dtype)
 
     def denoised(self, x: Data, tau: Tensor, log_sigma: Times, z: Codes | None = None) -> Data:
-        """D(x, τ, z) without checks: τ broadcasts over x, z are codes or one-hot labels."""
+        """D(x, τ, z) without checks: τ broadcasts over x, z are codes or one-hot labels.
+
+        Of a model with ``code_dropout`` z has one column more: 1, or 0 in a row of zeros without z.
+        """
         c_in, c_skip, c_out, _ = self._preconditioning(tau)
         return c_skip * x + c_out * self._output(c_in * x, log_sigma, z)
 
@@ -168,7 +182,9 @@ class ScoreModel(nn.Module):
         z = None if z is None else z.to(self.dtype)
         return self.network(x.to(self.dtype), log_sigma, z).to(x.dtype)
 
-    def _inputs(self, x_t: Data, t: Level, z) -> tuple[Data, Tensor, Times, Tensor | None]:
+    def _inputs(
+        self, x_t: Data, t: Level, z, left_out=None
+    ) -> tuple[Data, Tensor, Times, Tensor | None]:
         """x, τ (broadcastable to x), log σ and codes, checked and in single precision at least."""
         if self.network is None:
             raise ValueError("this checkpoint holds the encoder alone: it has codes and no score")
@@ -184,11 +200,22 @@ class ScoreModel(nn.Module):
         else:
             t = given.to(exact).to(x_t.device).expand(len(x_t))
         tau, log_sigma = expand_as(self.sde.tau(t), x_t), self.sde.sigma(t).log()
-        return x_t.to(exact), tau, log_sigma, self._condition(z, x_t)
+        if not self.config.code_dropout:
+            if left_out is not None:
+                raise ValueError("left_out was given, but this model has code_dropout=0")
+            return x_t.to(exact), tau, log_sigma, self._condition(z, x_t)
+        if z is None:
+            z = x_t.new_zeros(len(x_t), self.config.conditions + 1)
+            return x_t.to(exact), tau, log_sigma, z
+        seen = x_t.new_ones(len(x_t), 1)
+        if left_out is not None:
+            seen = 1 - checks.chosen("left_out", left_out, x_t)[:, None].to(x_t.dtype)
+        z = self._condition(z, x_t)
+        return x_t.to(exact), tau, log_sigma, torch.cat([seen * z, seen.to(z.dtype)], 1)
 
     def _condition(self, z: Codes | Labels | int | None, x_t: Data) -> Codes | None:
         """Check z against the config and turn labels into one-hot codes."""
-        wanted = self.config.num_classes or self.config.latent
+        wanted = self.config.conditions
         if not wanted:
             if z is not None:
                 raise ValueError("z was given, but this model is unconditional")

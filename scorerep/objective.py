@@ -17,7 +17,7 @@ from torch import Tensor
 
 from scorerep.sde import LinearSDE, expand_as, need_ve
 from scorerep.times import SingleTime, TimeDistribution, importance
-from scorerep.types import Codes, Data, Labels, Scalar, Times
+from scorerep.types import Chosen, Codes, Data, Labels, Scalar, Times
 from scorerep.types.devices import normal, single_at_least
 
 
@@ -28,10 +28,11 @@ class Draws(NamedTuple):
     weight: Times  # (n·k,) importance weights, 1 where t is drawn from the target
     noise: Data  # (n·k, ...) the ε of x_t = x_0 + τ ε
     code_noise: Codes  # (n, latent) for a probabilistic encoder
+    left_out: Chosen | None = None  # (n·k,) draws that see no code or label; None: all see it
 
     def part(self, rank: int, parts: int) -> "Draws":
         """The share of process ``rank`` of ``parts``."""
-        return Draws(*(tensor.chunk(parts)[rank] for tensor in self))
+        return Draws(*(None if a is None else a.chunk(parts)[rank] for a in self))
 
 
 class Losses(NamedTuple):
@@ -48,19 +49,22 @@ def denoising_score_matching(
     noise: Data,
     z: Codes | Labels | None = None,
     weighting: Literal["tau2", "sigma2"] = "tau2",
+    left_out: Chosen | None = None,
 ) -> Times:
     """λ(t) ‖s(x_t, t, z) − ∇ log p_0t(x_t | x_0)‖², averaged over pixels; shape ``(batch,)``.
 
     ``model`` needs only ``.sde`` and ``.score(x_t, t, z)``. With λ = τ² the loss of the
     zero score is 1 at every noise level; the paper's σ² differs at low noise, by 3 % at t = 0.2.
-    Of data in half precision the loss has single precision.
+    Of data in half precision the loss has single precision. Items that are ``left_out`` see no z,
+    which ``model.score`` must then be able to hear.
     """
     _check_weighting(weighting)
     sde, exact = model.sde, single_at_least(x_0.dtype)
     x_t = sde.perturb(x_0, t, noise)
     tau = expand_as(sde.tau(t).to(x_0.device, exact), x_0)
     # τ ∇ log p_0t(x_t | x_0) = −ε, so that nothing is subtracted that was added before.
-    error = tau * model.score(x_t, t, z).to(exact) + noise.to(exact)
+    seen = (z,) if left_out is None else (z, left_out)
+    error = tau * model.score(x_t, t, *seen).to(exact) + noise.to(exact)
     if weighting != "tau2":
         root = expand_as(root_weight(sde, t, weighting).to(x_0.device, exact), x_0)
         error = root / tau * error
@@ -95,6 +99,8 @@ class Objective:
         regulariser_weight: the paper's are 1e-5 (L1) and 1e-7 (KL).
         draws_per_image: noise draws for each encoded image; encoding is not repeated.
         frozen_encoder: train the score network alone (second phase of Section 3.2.1).
+        code_dropout: share of the noise draws that see no code or label; the model's config has
+            the same number.
     """
 
     times: TimeDistribution
@@ -104,6 +110,7 @@ class Objective:
     regulariser_weight: float = 0.0
     draws_per_image: int = 1
     frozen_encoder: bool = False
+    code_dropout: float = 0.0
 
     def __post_init__(self):
         if self.proposal is not None and isinstance(self.times, SingleTime):
@@ -113,6 +120,8 @@ class Objective:
             raise ValueError(f"regulariser must be 'none', 'l1' or 'kl', got {self.regulariser!r}")
         if self.regulariser_weight < 0 or self.draws_per_image < 1:
             raise ValueError("regulariser_weight must not be negative, draws_per_image at least 1")
+        if not 0 <= self.code_dropout <= 1:
+            raise ValueError(f"code_dropout must lie in [0, 1], got {self.code_dropout}")
 
     def draw(self, x_0: Data, latent: int, generator: torch.Generator | None = None) -> Draws:
         """The random part of a step for the batch x_0 and codes of ``latent`` dimensions.
@@ -127,10 +136,20 @@ class Objective:
             t, weight = importance(self.times, self.proposal, n, generator)
         noise = normal((n, *x_0.shape[1:]), x_0, generator)
         code_noise = normal((len(x_0), latent), x_0, generator)
-        return Draws(t.to(x_0.device), weight.to(x_0.device), noise, code_noise)
+        left_out = None
+        if self.code_dropout:  # drawn last: without it, all other draws are the same
+            where = x_0.device if generator is None else generator.device
+            left_out = torch.rand(n, generator=generator, device=where) < self.code_dropout
+            left_out = left_out.to(x_0.device)
+        return Draws(t.to(x_0.device), weight.to(x_0.device), noise, code_noise, left_out)
 
     def __call__(self, model, x_0: Data, draws: Draws, y: Labels | None = None) -> Losses:
         """Eq. (4), (5), (7) or (8), as the model is unconditional, of labels, or of a code."""
+        expected = getattr(getattr(model, "config", None), "code_dropout", 0.0)
+        if expected != self.code_dropout:
+            raise ValueError(
+                f"code_dropout must be that of the model's config, {expected}: {self.code_dropout}"
+            )
         nothing = x_0.new_zeros((), dtype=single_at_least(x_0.dtype))
         z, regulariser, code_std = y, nothing, nothing
         if model.encoder is not None:
@@ -144,7 +163,13 @@ class Objective:
             regulariser = self._regulariser(mean, log_variance)
         k = self.draws_per_image
         error = denoising_score_matching(
-            model, _repeat(x_0, k), draws.t, draws.noise, _repeat(z, k), self.weighting
+            model,
+            _repeat(x_0, k),
+            draws.t,
+            draws.noise,
+            _repeat(z, k),
+            self.weighting,
+            draws.left_out,
         )
         matching = (draws.weight.to(error) * error).mean()
         weight = 0.0 if self.frozen_encoder else self.regulariser_weight

@@ -136,7 +136,7 @@ def test_squared_errors_are_averaged_over_pixels_and_the_batch():
     objective = Objective(SingleTime(0.5))
     draws = objective.draw(x_0, 0, generator())
     alone = [
-        objective(gaussian(0.3), x_0[i : i + 1], Draws(*(a[i : i + 1] for a in draws))).total
+        objective(gaussian(0.3), x_0[i : i + 1], Draws(*(a[i : i + 1] for a in draws[:4]))).total
         for i in range(6)
     ]
     total = objective(gaussian(0.3), x_0, draws).total
@@ -267,8 +267,10 @@ def test_no_gradient_is_recorded_where_none_is_wanted():
 
 @pytest.mark.parametrize(("per_image", "parts"), [(1, 2), (2, 3), (3, 6)])
 def test_parts_of_the_draws_concatenate_to_the_whole(per_image, parts):
-    model, x_0 = network().double(), batch().double()
-    objective = Objective(UniformTime(), proposal=UniformSigma(SDE), draws_per_image=per_image)
+    model, x_0 = network(replace(CONFIG, code_dropout=0.5)).double(), batch().double()
+    objective = Objective(
+        UniformTime(), UniformSigma(SDE), draws_per_image=per_image, code_dropout=0.5
+    )
     draws = objective.draw(x_0, 2, generator())
     pieces = [draws.part(rank, parts) for rank in range(parts)]
     for whole, *some in zip(draws, *pieces, strict=True):
@@ -281,11 +283,11 @@ def test_parts_of_the_draws_concatenate_to_the_whole(per_image, parts):
 
 
 def test_draws_depend_on_the_generator_alone():
-    objective, x_0 = Objective(UniformTime()), batch()
+    objective, x_0 = Objective(UniformTime(), code_dropout=0.5), batch()
     a, b = (objective.draw(x_0, 2, generator(3)) for _ in range(2))
     assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
     c = objective.draw(x_0, 2, generator(4))
-    assert not any(torch.equal(x, y) for x, y in zip(a[2:], c[2:], strict=True))
+    assert not any(torch.equal(x, y) for x, y in zip(a[2:4], c[2:4], strict=True))
 
 
 def test_weights_are_one_where_t_is_drawn_from_the_objective():
@@ -342,3 +344,57 @@ def test_kl_of_a_deterministic_code_is_an_error():
 def test_unknown_weighting_is_an_error_in_the_bare_loss_too():
     with pytest.raises(ValueError, match="weighting"):
         denoising_score_matching(ZERO, batch(), torch.full((6,), 0.5), batch(), weighting="tau")
+
+
+# Code dropout: one network for both scores
+
+
+@pytest.mark.parametrize("config", [CONFIG, replace(CONFIG, latent=0, num_classes=3)])
+@pytest.mark.parametrize(("share", "seen"), [(1e-9, True), (1.0, False)])
+def test_code_dropout_of_nearly_0_and_of_1_is_the_conditional_and_the_unconditional_loss(
+    config, share, seen
+):
+    model, x_0 = network(replace(config, code_dropout=share)), batch()
+    y = torch.tensor([0, 1, 2, 2, 1, 0]) if config.num_classes else None
+    objective = Objective(UniformTime(), code_dropout=share)
+    draws = objective.draw(x_0, 2, generator())
+    z = model.encode(x_0) if y is None else y
+    expected = denoising_score_matching(model, x_0, draws.t, draws.noise, z if seen else None)
+    loss = objective(model, x_0, draws, y).total
+    torch.testing.assert_close(loss, expected.mean())
+    other = denoising_score_matching(model, x_0, draws.t, draws.noise, None if seen else z)
+    assert abs(float(loss - other.mean())) > 1e-6
+
+
+def test_code_dropout_leaves_out_its_share_and_changes_no_other_draw():
+    x_0 = torch.zeros(20_000, 1)
+    draws = Objective(UniformTime(), code_dropout=0.3).draw(x_0, 2, generator())
+    share = float(draws.left_out.double().mean())
+    assert abs(share - 0.3) < 4 * (0.3 * 0.7 / 20_000) ** 0.5
+    plain = Objective(UniformTime()).draw(x_0, 2, generator())
+    assert plain.left_out is None and plain.part(0, 2).left_out is None
+    for a, b in zip(draws[:4], plain[:4], strict=True):
+        assert torch.equal(a, b)
+    halves = [draws.part(rank, 2).left_out for rank in (0, 1)]
+    assert torch.equal(torch.cat(halves), draws.left_out)
+
+
+def test_dropped_codes_get_no_gradient():
+    model, x_0 = network(replace(CONFIG, code_dropout=1.0)), batch()
+    objective = Objective(UniformTime(), code_dropout=1.0)
+    objective(model, x_0, objective.draw(x_0, 2, generator())).total.backward()
+    reached = [p.grad for p in model.encoder.parameters() if p.grad is not None]
+    assert all(float(g.abs().max()) == 0 for g in reached)
+    assert any(float(p.grad.abs().max()) > 0 for p in model.network.parameters())
+
+
+def test_objective_and_model_must_agree_on_the_share():
+    x_0, objective = batch(), Objective(UniformTime(), code_dropout=0.2)
+    with pytest.raises(ValueError, match="code_dropout must be that of the model's config, 0.0"):
+        objective(network(), x_0, objective.draw(x_0, 2, generator()))
+    with pytest.raises(ValueError, match="code_dropout must lie in"):
+        Objective(UniformTime(), code_dropout=1.2)
+    with pytest.raises(ValueError, match="be 0 for a model without code"):
+        replace(CONFIG, latent=0, code_dropout=0.1)
+    with pytest.raises(ValueError, match="this model has code_dropout=0"):
+        network().score(x_0, 0.5, x_0.new_zeros(6, 2), torch.ones(6, dtype=torch.bool))

@@ -169,6 +169,8 @@ class Reconstruction(Objective):
         super().__post_init__()
         if self.proposal is not None or self.draws_per_image != 1:
             raise ValueError("Reconstruction takes no proposal and one draw an image")
+        if self.code_dropout:
+            raise ValueError("an autoencoder needs its code: set code_dropout=0")
         if self.frozen_encoder:
             raise ValueError("an autoencoder has no frozen phase: set frozen_iterations=0")
 

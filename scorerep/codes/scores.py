@@ -115,6 +115,22 @@ def linear_r2(
     return float(LinearRegression().fit(x, y).score(x_test, y_test))
 
 
+def linear_fit(
+    codes: ArrayLike, attribute: ArrayLike
+) -> tuple[np.ndarray, np.ndarray, float, float]:
+    """Least squares of an attribute on codes: the codes used, slope (latent,), intercept, R².
+
+    Images whose attribute is NaN are left out; all in float64.
+    """
+    z, values = _pair(codes, attribute)
+    values = values.astype(np.float64)
+    z, values = z[~np.isnan(values)].astype(np.float64), values[~np.isnan(values)]
+    if len(values) < 2:
+        raise ValueError("attribute must have at least two values that are not NaN")
+    fit = LinearRegression().fit(z, values)
+    return z, fit.coef_, float(fit.intercept_), float(fit.score(z, values))
+
+
 def score_codes(
     train_codes: ArrayLike,
     train_labels: ArrayLike,

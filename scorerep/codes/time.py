@@ -73,6 +73,8 @@ class TimeCodeModel(ScoreModel):
                 f"latent={config.latent}, probabilistic={config.probabilistic}, "
                 f"image_shape={config.image_shape}"
             )
+        if config.code_dropout:
+            raise ValueError("a code of time is always seen: set code_dropout=0")
         super().__init__(config)
         self.encoder = TimeEncoder(config)
 

@@ -31,6 +31,9 @@ class ModelConfig:
     """Channels of the encoder; the score network's if empty (not for a dense one of images)."""
     num_classes: int = 0
     """Condition on this many class labels instead of a code (Eq. 7)."""
+    code_dropout: float = 0.0
+    """Share of the noise draws in training that see no code or label, in [0, 1]; above 0 one
+    network is both scores, with z and without (Ho and Salimans, 2022)."""
     parametrisation: Literal["edm", "paper"] = "edm"
     """Preconditioned after EDM, or the network's output over τ."""
     sigma_data: float = 0.5
@@ -56,6 +59,11 @@ class ModelConfig:
             raise ValueError("give either num_classes or latent, not both: set latent=0 for labels")
         if self.num_classes == 1 or min(self.num_classes, self.latent) < 0:
             raise ValueError("num_classes must be 0 or at least 2, latent 0 or more")
+        if not 0 <= self.code_dropout <= 1 or self.code_dropout and not self.conditions:
+            raise ValueError(
+                "code_dropout must lie in [0, 1], and be 0 for a model without code or labels, "
+                f"got {self.code_dropout}"
+            )
         if self.dense and self.latent and len(self.image_shape) == 3 and not self.encoder_channels:
             raise ValueError("encoder_channels must be given with network='dense' for images")
         if self.parametrisation not in ("edm", "paper"):
@@ -78,6 +86,11 @@ class ModelConfig:
         channels = self.encoder_channels if self.dense else self.channels
         levels = range(len(channels)) if len(self.image_shape) == 3 else ()
         return tuple(self.image_shape[1] // 2**level for level in levels)
+
+    @property
+    def conditions(self) -> int:
+        """Length of what the score network is told of z: the code, or a one-hot label."""
+        return self.num_classes or self.latent
 
     @property
     def dense(self) -> bool:

@@ -133,6 +133,7 @@ class Experiment:
             regulariser=self.regulariser,
             regulariser_weight=self.regulariser_weight,
             draws_per_image=self.draws_per_image,
+            code_dropout=self.model.code_dropout,
         )
 
     def first_phase(self) -> "Experiment":

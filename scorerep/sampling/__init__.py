@@ -15,13 +15,19 @@ All also take
     callback    called as (step, t, x_t) before every step, t a float, and with t = 0 at x_0
     gradient    True keeps the graph, so that x_0 can be differentiated in x or in the score
 
+and ``states(sampler, score, sde, x, ...)`` is a generator of what they go through, (t, x_t,
+evaluations so far), for a loop of yours. ``invert`` runs the flow the other way, from x_0 to x_1,
+and ``restore`` comes back.
+
 ``score`` is asked with x_t in the dtype of ``x`` and with t as a scalar tensor on its device, which
 was put there once: no step waits for the device. Half-precision states are kept in float32.
 
 samplers    the five;   walk    what they share;   fields    scores as functions of x_t and t
+inversion   the flow from data to noise, and back
 """
 
 from scorerep.sampling.fields import Score, condition, denoised, unscaled
+from scorerep.sampling.inversion import invert, restore
 from scorerep.sampling.samplers import (
     euler_maruyama,
     heun,
@@ -29,17 +35,21 @@ from scorerep.sampling.samplers import (
     probability_flow,
     stochastic_heun,
 )
-from scorerep.sampling.walk import Callback
+from scorerep.sampling.walk import Callback, State, states
 
 __all__ = [
     "Callback",
     "Score",
+    "State",
     "condition",
     "denoised",
     "euler_maruyama",
     "heun",
+    "invert",
     "predictor_corrector",
     "probability_flow",
+    "restore",
+    "states",
     "stochastic_heun",
     "unscaled",
 ]

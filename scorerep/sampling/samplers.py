@@ -95,7 +95,7 @@ def probability_flow(
 
     Solved in t, which for VE is log σ, where its speed is even. ``steps`` is ignored (the solver
     chooses) and so is ``generator``; ``tolerance`` bounds the local error, relative and absolute.
-    ``callback`` sees both ends alone.
+    ``callback`` and ``states`` see both ends alone.
     """
     bar = tqdm(disable=not progress, desc="probability flow", unit=" evaluations")
 
@@ -138,6 +138,32 @@ def stochastic_heun(
         rho: how strongly the grid crowds at low noise.
         churn: total noise added over the run, S_churn; each step raises τ by at most √2 − 1 of it.
     """
+    return _heun(score, sde, x, t, steps, generator, progress, tau_min, rho, churn)
+
+
+@sampler
+def heun(
+    score: Score,
+    sde: LinearSDE,
+    x: Data,
+    t: float = 1.0,
+    steps: int = 18,
+    generator: torch.Generator | None = None,
+    progress: bool = False,
+    tau_min: float = 0.01,
+    rho: float = 7.0,
+    callback: Callback | None = None,
+    gradient: bool = False,
+) -> Walk:
+    """Heun's second-order method on the flow, on EDM's noise levels (Karras et al., Alg. 1).
+
+    Levels are τ_i = (τ_max^{1/ρ} + i/(steps−1) (τ_min^{1/ρ} − τ_max^{1/ρ}))^ρ, then 0;
+    ``2·steps − 1`` evaluations. ``generator`` is ignored: the method is deterministic.
+    """
+    return _heun(score, sde, x, t, steps, generator, progress, tau_min, rho, churn=0.0)
+
+
+def _heun(score, sde, x, t, steps, generator, progress, tau_min, rho, churn) -> Walk:
     levels = _levels(sde, t, steps, tau_min, rho)
     top, gamma = float(sde.level(1.0)), min(churn / steps, 2**0.5 - 1)
     raised = [min(tau * (1 + gamma), top) for tau in levels[:-1]]
@@ -158,28 +184,6 @@ def stochastic_heun(
             x_next = x + (levels[i + 1] - raised[i]) * 0.5 * (slope + slope_next)
         x = x_next
     yield 0.0, x
-
-
-def heun(
-    score: Score,
-    sde: LinearSDE,
-    x: Data,
-    t: float = 1.0,
-    steps: int = 18,
-    generator: torch.Generator | None = None,
-    progress: bool = False,
-    tau_min: float = 0.01,
-    rho: float = 7.0,
-    callback: Callback | None = None,
-    gradient: bool = False,
-) -> Data:
-    """Heun's second-order method on the flow, on EDM's noise levels (Karras et al., Alg. 1).
-
-    Levels are τ_i = (τ_max^{1/ρ} + i/(steps−1) (τ_min^{1/ρ} − τ_max^{1/ρ}))^ρ, then 0;
-    ``2·steps − 1`` evaluations. ``generator`` is ignored: the method is deterministic.
-    """
-    options = {"churn": 0.0, "callback": callback, "gradient": gradient}
-    return stochastic_heun(score, sde, x, t, steps, generator, progress, tau_min, rho, **options)
 
 
 def _last_step(score: Score, sde: LinearSDE, x: Data, t: float, at: Tensor) -> Data:

@@ -1,8 +1,9 @@
-"""What all samplers share: checks before the first step, precision, gradients, who looks on."""
+"""What all samplers share: checks before the first step, precision, gradients, their states."""
 
 import functools
 import inspect
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,32 +18,74 @@ Callback = Callable[[int, float, Data], None]
 Walk = Iterator[tuple[float, Data]]  # t and x_t before each step, and at last 0 and x_0
 
 
+class State(NamedTuple):
+    """Where a sampler is: before a step, and at last at x_0."""
+
+    t: float  # 0 at the last state
+    x: Data  # x_t, in the dtype that the sampler was given
+    evaluations: int  # of the score so far
+
+
 def sampler(method: Callable[..., Walk]) -> Callable[..., Data]:
     """What all samplers share, around a ``method``, a generator of its states."""
     signature = inspect.signature(method)
 
-    @functools.wraps(method)
-    def run(*args, **kwargs) -> Data:
+    def begin(*args, **kwargs) -> Iterator[State]:
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        options = bound.arguments
-        x, callback = options["x"], options["callback"]
-        _check(options)
-        if not len(x):
-            return x.clone()
-        options["x"] = x.to(single_at_least(x.dtype))
-        options["score"] = _asked(options["score"], x.dtype)
-        with torch.set_grad_enabled(options["gradient"] and torch.is_grad_enabled()):
-            for step, (now, state) in enumerate(method(**options)):
-                if callback is not None:
-                    callback(step, now, state.to(x.dtype))
-        if readable(state) and not bool(state.detach().isfinite().all()):
-            raise ValueError("score must be finite, but its samples contain NaN or infinity")
-        return state.to(x.dtype)
+        _check(bound.arguments)
+        return _walk(method, bound.arguments)
+
+    @functools.wraps(method)
+    def run(*args, **kwargs) -> Data:
+        callback = signature.bind(*args, **kwargs).arguments.get("callback")
+        for step, state in enumerate(begin(*args, **kwargs)):
+            if callback is not None:
+                callback(step, state.t, state.x)
+        return state.x
 
     # Documented and called as what it is: a function that returns x_0.
     run.__signature__ = signature.replace(return_annotation=Data)
+    run.states = begin
     return run
+
+
+def states(sampler: Callable[..., Data], *args, **kwargs) -> Iterator[State]:
+    """The states that a ``sampler`` goes through, one before every step and x_0 at last.
+
+        for t, x_t, evaluations in sampling.states(sampling.heun, score, sde, x, steps=12):
+            ...
+
+    Args:
+        sampler: one of this package's.
+        args, kwargs: as for the sampler, but for ``callback``: who asks for states is the caller.
+
+    Between two states the caller's own modes hold; leave the loop and the sampler stops. The
+    arguments are checked at once. ``TypeError`` for what is not a sampler, or for a callback.
+    """
+    if not hasattr(sampler, "states"):
+        raise TypeError(f"sampler must be one of scorerep.sampling's, got {sampler!r}")
+    if kwargs.get("callback") is not None:
+        raise TypeError("callback must not be given to states: the loop over them is the callback")
+    return sampler.states(*args, **kwargs)
+
+
+def _walk(method: Callable[..., Walk], options: dict) -> Iterator[State]:
+    x, gradient = options["x"], options["gradient"] and torch.is_grad_enabled()
+    if not len(x):
+        yield State(0.0, x.clone(), 0)
+        return
+    score = Asked(options["score"], x.dtype)
+    walk = method(**(options | {"score": score, "x": x.to(single_at_least(x.dtype))}))
+    while True:
+        # A generator's own "with" would hold in the caller's code too, between two states.
+        with torch.set_grad_enabled(gradient):
+            now, state = next(walk, (None, None))
+        if state is None:
+            return
+        if now == 0.0 and readable(state) and not bool(state.detach().isfinite().all()):
+            raise ValueError("score must be finite, but its samples contain NaN or infinity")
+        yield State(now, state.to(x.dtype), score.evaluations)
 
 
 def _check(options: dict):
@@ -70,18 +113,21 @@ def _check(options: dict):
         options["corrections"] = checks.whole("corrections", options["corrections"], 0)
 
 
-def _asked(score: Score, dtype: torch.dtype) -> Score:
-    """The score for states of higher precision than it takes; its shape is checked."""
+class Asked:
+    """The score for states of higher precision than it takes; its shape is checked, it counts."""
 
-    def field(x: Data, t: Tensor) -> Data:
-        value = score(x.to(dtype), t)
+    def __init__(self, score: Score, dtype: torch.dtype):
+        self.score, self.dtype, self.evaluations = score, dtype, 0
+
+    def __call__(self, x: Data, t: Tensor) -> Data:
+        """∇ log p_t(x_t) in the dtype of x."""
+        self.evaluations += 1
+        value = self.score(x.to(self.dtype), t)
         if value.shape != x.shape:
             raise ValueError(
                 f"score must return the shape of x_t, {tuple(x.shape)}, got {tuple(value.shape)}"
             )
         return value.to(x)
-
-    return field
 
 
 def on_device(times: Tensor, x: Data) -> Tensor:

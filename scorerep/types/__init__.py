@@ -12,7 +12,7 @@ devices    where tensors live, and in which precision work is done
 
 from typing import Union
 
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 Data = Float[Tensor, "batch *shape"]  # images or toy data: whatever the SDE diffuses
@@ -22,5 +22,6 @@ Points = Float[Tensor, "batch dimension"]
 Times = Float[Tensor, "batch"]
 Codes = Float[Tensor, "batch latent"]
 Labels = Int[Tensor, "batch"]
+Chosen = Bool[Tensor, "batch"]  # some items of a batch
 Scalar = Float[Tensor, ""]
 Level = Union[float, Float[Tensor, ""], Float[Tensor, "batch"]]  # one t, σ or τ, or one each

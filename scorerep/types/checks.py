@@ -70,6 +70,16 @@ def one_or_each(name: str, value, x: Tensor, dtype: torch.dtype) -> Tensor:
     return value.to(x.device, dtype).expand(len(x))
 
 
+def chosen(name: str, mask, x: Tensor) -> Tensor:
+    """``mask``, one truth value for each item of x, on x's device."""
+    mask = torch.as_tensor(mask)
+    if mask.dtype != torch.bool or mask.shape != (len(x),):
+        raise ValueError(
+            f"{name} must be ({len(x)},) truth values, got {mask.dtype} {tuple(mask.shape)}"
+        )
+    return mask.to(x.device)
+
+
 def labels(name: str, y, x: Tensor, classes: int | None = None) -> Tensor:
     """y, one of ``classes`` or one for each item of x, as ``(batch,)`` integers on x's device."""
     y, wanted = torch.as_tensor(y), "" if classes is None else f" in 0..{classes - 1}"
