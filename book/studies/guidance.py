@@ -4,13 +4,16 @@
     python -m book.studies.guidance conditional     # Eq. 7; about 21 minutes of one core
     python -m book.studies.guidance classifier      # p_t(y | x_t); about 2 minutes
     python -m book.studies.guidance samples         # 12 settings of 1 to 4 minutes each
+    python -m book.studies.guidance entropy         # of the classifier, against t; a minute
 
 Both trainings go on where they were stopped. The unconditional model is checkpoints/fig10. The
 conditional one has its network, batch and learning rate, and as many iterations as the seconds of
 the unconditional model *and* the classifier allow at the rates that ``cost`` measures. Weights go
 to checkpoints/guidance-conditional and guidance-classifier, tables to results/guidance.csv and
 results/guidance-cost.csv. Samples have the labels of 1,000 test images; rows that are there are
-not computed again.
+not computed again. A model of labels that was trained with some of them left out (``--free``) adds
+classifier-free guidance, one network in two; ``frechet_class`` is the mean of the Fréchet
+distances within each class, where lost variety shows.
 """
 
 import time
@@ -30,6 +33,7 @@ from scorerep.guidance.classifier import (
     NoisyClassifier,
     fit_classifier,
 )
+from scorerep.guidance.classifier_free import free_guided_score
 from scorerep.guidance.guides import (
     LawClassifier,
     ScoreDifference,
@@ -37,10 +41,16 @@ from scorerep.guidance.guides import (
     load_pair,
 )
 from scorerep.model import ScoreModel
-from scorerep.quality import class_accuracy, features, frechet_interval, load_classifier
+from scorerep.quality import (
+    class_accuracy,
+    features,
+    frechet_distance,
+    frechet_interval,
+    load_classifier,
+)
 from scorerep.runs.fit import fit
 from scorerep.runs.paper import at_budget
-from scorerep.runs.tables import write_table
+from scorerep.runs.tables import merge_rows, write_table
 from scorerep.times import UniformTime
 from scorerep.training import Optimisation, make_accelerator, training_loop
 from scorerep.worlds.empirical import EmpiricalLaw
@@ -68,13 +78,17 @@ SETTINGS = [
     ("score difference", 2.0), ("score difference", 4.0),
     ("empirical law", 1.0), ("empirical law", 2.0), ("empirical law", 4.0),
 ]  # fmt: skip
+FREE = [("classifier-free", scale) for scale in (0.0, 1.0, 2.0, 4.0)]
+TIMES = [round(0.05 * i, 2) for i in range(2, 21)]  # at which the classifier is asked
 
 
 @dataclass(frozen=True)
 class Arguments:
     """Train, time or sample."""
 
-    what: Annotated[Literal["cost", "conditional", "classifier", "samples"], tyro.conf.Positional]
+    what: Annotated[
+        Literal["cost", "conditional", "classifier", "samples", "entropy"], tyro.conf.Positional
+    ]
     """What to do."""
     iterations: int = 0
     """Of the training, or of each timing; 0 for the book's."""
@@ -100,6 +114,8 @@ class Arguments:
     """Weights of Eq. 7; checkpoints/guidance-conditional if not given."""
     classifier: Path | None = None
     """Weights of p_t(y | x_t), to write and to read; checkpoints/guidance-classifier else."""
+    free: Path | None = None
+    """Weights of labels with code dropout, for classifier-free guidance; none if not given."""
 
 
 def train_conditional(a: Arguments):
@@ -182,8 +198,9 @@ def sample(a: Arguments):
     test = load_data("mnist", "test")
     test = test.subset(len(test), torch.Generator().manual_seed(0))
     real, labels = features(judge, test.batch(slice(2_000, None))), test.labels[: a.samples]
-    law = None
-    for route, scale in SETTINGS:
+    real_labels, law = test.labels[2_000:], None
+    free = ScoreModel.from_pretrained(a.free) if a.free else None
+    for route, scale in [*SETTINGS, *(FREE if free else ())]:
         table = pd.read_csv(out) if out.exists() else pd.DataFrame()
         seeds = table.get("seed", pd.Series(0, table.index))  # the first table has seed 0 alone
         if (
@@ -204,6 +221,8 @@ def sample(a: Arguments):
                 score = plain.score
             elif route == "conditional":
                 score = sampling.condition(conditional, y)
+            elif route == "classifier-free":
+                score = free_guided_score(free, y, scale)
             elif route == "score difference":
                 score = guided_score(plain, ScoreDifference(conditional, plain), y, scale)
             else:
@@ -215,17 +234,52 @@ def sample(a: Arguments):
         row = {"route": route, "scale": scale}
         # Asked for nothing, unconditional samples are right by chance.
         accuracy = class_accuracy(judge, images, labels)
-        distance = frechet_interval(real, features(judge, images), seed=a.seed)
+        found = features(judge, images)
+        distance = frechet_interval(real, found, seed=a.seed)
         for name, values in (("accuracy", accuracy), ("frechet", distance)):
             row |= dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))
+        row["frechet_class"] = within_classes(real, real_labels, found, labels)
         row |= {"samples": len(images), "seconds": round(seconds), "seed": a.seed}
         print({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
         write_table(pd.concat([table, pd.DataFrame([row])]), out)
 
 
+def within_classes(real, real_labels, fake, labels) -> float:
+    """Mean over classes of the Fréchet distance between features (image, feature) of one class.
+
+    Few samples a class make it larger than 0 for equal laws, too: compare equal numbers.
+    """
+    return sum(
+        frechet_distance(real[real_labels == y], fake[labels == y]) for y in labels.unique()
+    ) / len(labels.unique())
+
+
+@torch.no_grad()
+def entropy(a: Arguments):
+    """How much the classifier leaves open at each t, in nats, and how often it is right."""
+    classifier = NoisyClassifier.from_pretrained(
+        a.classifier or a.checkpoints / "guidance-classifier"
+    )
+    test = load_data("mnist", "test")
+    test = test.subset(min(a.samples, len(test)), torch.Generator().manual_seed(a.seed))
+    x_0, y, rows = test.floats(), test.labels.long(), []
+    for t in TIMES:
+        generator = torch.Generator().manual_seed(a.seed)
+        noise = torch.randn(x_0.shape, generator=generator)
+        log_p = classifier(x_0 + classifier.sde.tau(torch.tensor(t)) * noise, t)
+        nats = -log_p.gather(1, y[:, None])[:, 0].double()
+        rows.append({
+            "t": t, "cross_entropy": float(nats.mean()),
+            "standard_error": float(nats.std() / len(nats) ** 0.5),
+            "accuracy": float((log_p.argmax(1) == y).double().mean()),
+            "images": len(y), "seed": a.seed,
+        })  # fmt: skip
+    merge_rows(pd.DataFrame(rows), a.folder / "guidance_entropy.csv", ["t", "images", "seed"])
+
+
 COMMANDS = {
     "cost": measure_cost, "conditional": train_conditional,
-    "classifier": train_noisy_classifier, "samples": sample,
+    "classifier": train_noisy_classifier, "samples": sample, "entropy": entropy,
 }  # fmt: skip
 
 

@@ -115,13 +115,13 @@ def three_classes() -> Iterator[Run]:
             code = MARKS[experiment.regulariser]
             yield Run(
                 f"{figure}-s{seed}", f"CIFAR-10, three classes, {code}: does the code beat PCA?",
-                hours=0.9, experiment=experiment,
+                hours=0.95, experiment=experiment, samples=1_000,
             )  # fmt: skip
     for figure in ("fig2cd", "fig6"):
         experiment = unet(figure, f"{figure}-long", 0, schedule(40_000))
         yield Run(
             f"{figure}-long", "CIFAR-10, three classes: are there objects in a grid of samples?",
-            hours=3.6, experiment=experiment, ships=figure,
+            hours=3.7, experiment=experiment, samples=1_000, ships=figure,
         )  # fmt: skip
 
 
@@ -180,6 +180,8 @@ def guidance() -> Iterator[Run]:
         unconditional = unet("fig10", "fig10", seed, plain)
         model = replace(unconditional.model, num_classes=10)
         conditional = replace(unconditional, name="eq7", model=model, optimisation=labelled)
+        dropped = replace(model, code_dropout=0.1)
+        free = replace(conditional, name="eq7-dropout", model=dropped)
         yield Run(
             f"fig10-s{seed}", "MNIST without a code: how good are samples after long training?",
             hours=0.95, experiment=unconditional, samples=1_000,
@@ -187,6 +189,10 @@ def guidance() -> Iterator[Run]:
         yield Run(
             f"eq7-s{seed}", "MNIST with labels (Eq. 7): how good are samples after long training?",
             hours=1.0, experiment=conditional, samples=1_000,
+        )  # fmt: skip
+        yield Run(
+            f"eq7-dropout-s{seed}", "The same with a tenth of the labels left out, at equal cost.",
+            hours=1.0, experiment=free, samples=1_000,
         )  # fmt: skip
         common = ("--seed", str(seed), "--classifier", f"{{runs}}/noisy-classifier-s{seed}/weights")
         yield Run(
@@ -197,12 +203,18 @@ def guidance() -> Iterator[Run]:
             ),
         )  # fmt: skip
         yield Run(
+            f"classifier-entropy-s{seed}", "What does the classifier leave open at each t?",
+            hours=0.03, needs=(f"noisy-classifier-s{seed}",),
+            study=("book.studies.guidance", "entropy", *common),
+        )  # fmt: skip
+        trained = {"unconditional": "fig10", "conditional": "eq7", "free": "eq7-dropout"}
+        yield Run(
             f"guidance-s{seed}", "Does guidance reach the classes that Eq. (7) reaches?",
-            hours=0.6, needs=(f"fig10-s{seed}", f"eq7-s{seed}", f"noisy-classifier-s{seed}"),
+            hours=0.7,
+            needs=(*(f"{run}-s{seed}" for run in trained.values()), f"noisy-classifier-s{seed}"),
             study=(
                 "book.studies.guidance", "samples", *common, "--table", "guidance_seeds.csv",
-                "--unconditional", f"{{runs}}/fig10-s{seed}",
-                "--conditional", f"{{runs}}/eq7-s{seed}",
+                *(w for k, run in trained.items() for w in (f"--{k}", f"{{runs}}/{run}-s{seed}")),
             ),
         )  # fmt: skip
 
