@@ -238,14 +238,9 @@ def dropouts(a: Arguments):
     chosen = torch.cat([(test.labels == y).nonzero()[:10, 0] for y in range(10)])
     images, labels = test.batch(chosen), test.labels[chosen]
     optimisation = Optimisation(
-        a.iterations,
-        batch_size=64,
-        optimizer="muon",
-        learning_rate=2e-3,
-        warmup=50,
-        ema=0.99,
+        a.iterations, batch_size=64, optimizer="muon", learning_rate=2e-3, warmup=50, ema=0.99,
         decay=0.5,
-    )
+    )  # fmt: skip
     for seed in a.seeds:
         for share in (0.2, 0.0):
             torch.manual_seed(seed)
