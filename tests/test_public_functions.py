@@ -145,6 +145,9 @@ class Kit:
     labelled = cached_property(
         lambda self: self.made(ScoreModel, replace(self.config, latent=0, num_classes=2))
     )
+    optional = cached_property(
+        lambda self: self.made(ScoreModel, replace(self.config, code_dropout=0.2))
+    )
     timed = cached_property(lambda self: self.made(TimeCodeModel, self.config))
     learner = cached_property(lambda self: self.made(Autoencoder, self.config))
     judge = cached_property(lambda self: self.made(quality.ImageClassifier, self.shape, 2))
@@ -165,6 +168,15 @@ class Kit:
     def pca(self):
         images = self.of(12, *self.shape).cpu()
         return self.placed(PrincipalComponents(images, 2))
+
+    law_of_codes = cached_property(lambda self: prior.mixture_prior(Kit().many, 2))
+    law_of_two = cached_property(lambda self: prior.mixture_prior(Kit().of(12, 2), 2))
+    line = cached_property(lambda self: use.direction(Kit().many, Kit().many[:, 0]))
+
+    @cached_property
+    def flow_of_codes(self):
+        config = ModelConfig(image_shape=(4,), channels=(8,), latent=0, dropout=0.0)
+        return prior.FlowPrior(Kit().made(ScoreModel, config), self.law_of_codes.whitened)
 
     @cached_property
     def mixture(self):
@@ -188,9 +200,9 @@ class Kit:
 
 
 SDE, VP, UNIFORM = VESDE(), VPSDE(), Objective(UniformTime())
-attributes, effects, encoding, information, scores, time_codes = (
+attributes, effects, encoding, information, prior, scores, time_codes, use = (
     importlib.import_module(f"{codes.__name__}.{name}")
-    for name in ("attributes", "effects", "encoding", "information", "scores", "time")
+    for name in "attributes effects encoding information prior scores time use".split()
 )
 CODES = {  # two sets of codes, labels and a continuous attribute
     "four": lambda k: (k.many, k.classes, k.more, k.classes),
@@ -273,6 +285,22 @@ CASES = {
     "codes.learners.Reconstruction.__call__": lambda k: Reconstruction()(
         k.learner, k.images, Reconstruction().draw(k.images, 2, k.generator)
     ),
+    "codes.prior.Whitened.there": None,  # of float64: the priors are tried
+    "codes.prior.Whitened.back": None,
+    "codes.prior.mixture_prior": lambda k: prior.mixture_prior(k.many, 2).sample(3, k.generator),
+    "codes.prior.flow_prior": None,  # trains: tests/codes/test_prior.py
+    "codes.prior.MixturePrior.log_prob": lambda k: k.law_of_codes.log_prob(k.of(k.n, 4)),
+    "codes.prior.FlowPrior.log_prob": lambda k: k.flow_of_codes.log_prob(k.of(k.n, 4), 1e-2),
+    "codes.use.noise_of": lambda k: use.noise_of(k.model, k.images, None, 2),
+    "codes.use.decode": lambda k: use.decode(k.model, k.z, k.noise, 2),
+    "codes.use.reconstruct": lambda k: use.reconstruct(k.model, k.images, k.z, steps=2),
+    "codes.use.on_sphere": lambda k: use.on_sphere(k.images, k.noise, 0.3),
+    "codes.use.interpolate": lambda k: use.interpolate(k.model, k.images, k.noise, [0.5], 2),
+    "codes.use.direction": lambda k: use.direction(k.many, k.many[:, 0]).vector,
+    "codes.use.Direction.fitted": lambda k: k.line.fitted(k.of(k.n, 4)),
+    "codes.use.Direction.moved": lambda k: k.line.moved(k.of(k.n, 4), 0.5),
+    "codes.use.generate": lambda k: use.generate(k.model, k.law_of_two, 3, 2, k.generator),
+    "codes.scores.linear_fit": lambda k: scores.linear_fit(k.many, k.many[:, 0])[1],
     "codes.scores.silhouette": lambda k: scores.silhouette(k.many, k.classes),
     "codes.scores.knn_accuracy": lambda k: scores.knn_accuracy(*CODES["four"](k), k=3),
     "codes.scores.linear_probe": lambda k: scores.linear_probe(*CODES["four"](k)),
@@ -332,6 +360,9 @@ CASES = {
         guidance.guided_score(k.score, LawClassifier(k.mixture, SDE), 1)(k.points, 0.6),
     ],
     "guidance.guides.load_pair": None,  # files
+    "guidance.classifier_free.free_guided_score": lambda k: [
+        guidance.free_guided_score(k.optional, k.z, weight)(k.images, 0.6) for weight in (0, 1, 2)
+    ],
     # likelihood
     "likelihood.log_likelihood": lambda k: [
         likelihood.log_likelihood(k.score, SDE, k.points, n, k.generator, tolerance=1e-2)
@@ -403,7 +434,17 @@ CASES = {
             "stochastic_heun",
         )
     },  # fmt: skip
+    **{
+        f"sampling.inversion.{name}": lambda k, name=name: [
+            getattr(sampling, name)(k.score, sde, k.points, 0.6, 3) for sde in (SDE, VP)
+        ]
+        for name in ("invert", "restore")
+    },
+    "sampling.walk.Asked.__call__": None,  # what every sampler calls
     "sampling.walk.sampler": None,  # a decorator: what it makes is tried
+    "sampling.walk.states": lambda k: [
+        state.x for state in sampling.states(sampling.heun, k.score, SDE, k.points, 0.6, 3)
+    ],
     "sampling.walk.on_device": lambda k: sampling.walk.on_device(torch.ones(2), k.points).float(),
     # sde
     **{
@@ -449,6 +490,7 @@ CASES = {
     "types.checks.one_or_each": lambda k: contract.checks.one_or_each(
         "value", k.t, k.images, k.dtype
     ),
+    "types.checks.chosen": lambda k: contract.checks.chosen("mask", k.y == 1, k.images),
     "types.checks.labels": lambda k: contract.checks.labels("y", k.y, k.images, 2),
     "types.devices.normal": lambda k: contract.devices.normal((2, 3), k.images, k.generator),
     "types.devices.place_of": lambda k: contract.devices.place_of(k.model, k.images) and None,
@@ -538,6 +580,10 @@ OWN = {
     "objective": "losses and t: single precision at least",
     "quality.judge.ImageClassifier.forward": "the network's",
     "quality.judge.train_classifier": "the network's",
+    "codes.prior.mixture_prior": "float32 on the CPU",
+    "codes.use.direction": "float32 on the CPU",
+    "codes.use.generate": "float32 on the CPU",
+    "types.checks.chosen": "truth values",
     "sampling.walk.on_device": "the times, exact",
     "sde.linear.LinearSDE.prior_log_prob": "as given",
     "sde.ve": "levels: single precision at least",

@@ -239,6 +239,26 @@ def codes_of_time() -> Iterator[Run]:
         )  # fmt: skip
 
 
+def larger_codes() -> Iterator[Run]:
+    """(l) One U-Net run each of 32 and 64 numbers, as in ``sizes_of_codes``; then their spread."""
+    names = []
+    for latent in (32, 64):
+        experiment = unet("fig11-16", f"code-{latent}", 0, schedule(10_000, batch_size=64))
+        experiment = replace(experiment, model=replace(experiment.model, latent=latent))
+        names.append(f"code-{latent}-s0")
+        yield Run(
+            names[-1], f"Beyond Figure 11: what do {latent} numbers leave open?",
+            hours=1.05, experiment=experiment, samples=1_000,
+        )  # fmt: skip
+    yield Run(
+        "diversity-larger", "Beyond Figure 11: do samples of one code of 32 and 64 numbers agree?",
+        hours=0.1, needs=tuple(names), study=(
+            "book.studies.diversity", *(f"{{runs}}/{name}" for name in names),
+            "--components", "32", "64", "--out", "book/results/diversity_seeds.csv",
+        ),
+    )  # fmt: skip
+
+
 PLAN = Plan(
     runs=(
         *cheap(),
@@ -252,6 +272,7 @@ PLAN = Plan(
         *other_learners(),
         *guidance(),
         *codes_of_time(),
+        *larger_codes(),
     )
 )
 
