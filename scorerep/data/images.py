@@ -49,6 +49,11 @@ class ImageData:
         """(channel, height, width)."""
         return tuple(self.images.shape[1:])
 
+    @property
+    def labelled(self) -> bool:
+        """Whether there is more than one class, so that a label says something."""
+        return len(self.classes) > 1
+
     def batch(self, indices: Tensor | slice | Sequence[int]) -> Images:
         """The images at ``indices`` as float32 in [−1, 1], (batch, channel, height, width)."""
         return to_float(self.images[indices])

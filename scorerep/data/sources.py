@@ -1,7 +1,8 @@
-"""Where the images come from: scikit-learn's digits, MNIST, CIFAR-10.
+"""Where the images come from: scikit-learn's digits, MNIST, CIFAR-10, or a folder of yours.
 
     train = load_data("mnist", "train", classes=["3", "8"])
     x_0 = train.batch(torch.arange(64))
+    mine = load_data("photos", "train", size=(32, 32))
 
 ``digits`` is part of scikit-learn. ``mnist`` and ``cifar10`` are looked for in the data root
 (the environment variable ``SCOREREP_DATA``, else ``data/``). MNIST also comes with the book; what
@@ -15,8 +16,6 @@ wait, and then read what it made.
 import hashlib
 import json
 import os
-import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -26,8 +25,10 @@ import torch
 
 import scorerep.data.shipped as shipped
 from scorerep.checkpoint import CheckpointError, read_tensors, remove_parts, write_tensors
+from scorerep.data.arrays import read_arrays
 from scorerep.data.download import alone, download, first_that_answers
 from scorerep.data.images import DataError, ImageData
+from scorerep.data.own import Colour, Reading, load_own
 
 DIGITS = tuple("0123456789")
 CLASSES = {  # of the data sets as they are published
@@ -36,7 +37,7 @@ CLASSES = {  # of the data sets as they are published
     "cifar10": shipped.CIFAR10_CLASSES,
     "cifar10-part": shipped.CIFAR10_CLASSES,
 }
-DATASETS = (*CLASSES, "cifar10-part")
+DATASETS = (*CLASSES,)
 MNIST_MD5 = {  # of the unpacked files
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
     "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
@@ -56,43 +57,66 @@ def data_root() -> Path:
 
 
 def load_data(
-    name: str,
+    name: str | Path,
     split: Literal["train", "test"] = "train",
     classes: Sequence[str | int] | None = None,
     root: str | Path | None = None,
     limit: int | None = None,
     device: torch.device | str = "cpu",
+    *,
+    size: tuple[int, int] | None = None,
+    colour: Colour = "auto",
+    damaged: Literal["refuse", "skip"] = "refuse",
 ) -> ImageData:
     """A data set, or the images of some of its classes.
 
     Args:
         name: "digits" (1×8×8; every fifth image of a class is a test image), "mnist"
             (1×28×28), "cifar10" (3×32×32), or "cifar10-part": of each split 125 images a
-            class, class by class in turn, then 375 more of each of the first three.
+            class, class by class in turn, then 375 more of each of the first three; or the path
+            of a folder of pictures or of an .npz file (see ``folders``, ``arrays``, ``pictures``).
         classes: names or indices to keep; labels become 0, 1, … in this order.
         root: where the files are; ``data_root()`` if not given.
         limit: at most this many images, the first ones.
+        size: (height, width) to which pictures of your own are scaled and cut.
+        colour: of your own, "grey" or "rgb"; "auto" is grey if all of them are.
+        damaged: one of your own that cannot be read is refused, or skipped and named ("skip").
 
     Raises:
-        ValueError: unknown data set, split or class, empty ``classes``.
+        ValueError: unknown data set, split or class, empty ``classes``; too few pictures of your
+            own, or of several sizes and no ``size``.
         FileNotFoundError: the files are neither there nor to be downloaded.
         DataError: a file is damaged; the message names it.
     """
     loaders = {
         "digits": _digits, "mnist": _mnist, "cifar10": _cifar10, "cifar10-part": _cifar10_part,
     }  # fmt: skip
-    if name not in loaders:
-        raise ValueError(f"unknown data set {name!r}: there are {', '.join(DATASETS)}")
+    reading = Reading(size=size, colour=colour, damaged=damaged)
+    if not is_own(name) and reading != Reading():
+        raise ValueError(f"size, colour and damaged are of your own pictures; {name} has its own")
+    if is_own(name) and not Path(name).exists():
+        raise ValueError(
+            f"unknown data set {str(name)!r}: there are {', '.join(DATASETS)}, and no folder or "
+            "file of your own is there"
+        )
     if split not in ("train", "test"):
         raise ValueError(f"split must be 'train' or 'test', got {split!r}")
     if limit is not None and (not isinstance(limit, int) or limit < 1):
         raise ValueError(f"limit must be at least 1 and whole, got {limit}")
-    data = loaders[name](Path(root) if root is not None else data_root(), split)
+    if is_own(name):
+        data = load_own(name, split, reading)
+    else:
+        data = loaders[name](Path(root) if root is not None else data_root(), split)
     if classes is not None:
         data = data.select(classes)
     if limit is not None:
         data = data.subset(min(limit, len(data)))
     return data.to(device)
+
+
+def is_own(name: str | Path) -> bool:
+    """Whether ``name`` is none of the known data sets, and so the path of pictures of your own."""
+    return str(name) not in CLASSES
 
 
 def _digits(root: Path, split: str) -> ImageData:
@@ -207,11 +231,10 @@ def _read_cache(path: Path, name: str, split: str) -> ImageData:
 
 def _read_npz(path: Path, name: str, split: str) -> ImageData:
     """Arrays ``images`` (N, 3, 32, 32) uint8, ``labels`` (N,) integers and ``classes`` (names)."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            images, labels, classes = file["images"], file["labels"], file["classes"]
-    except (OSError, EOFError, ValueError, LookupError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path} is damaged or not a data file ({error})") from None
+    arrays = read_arrays(path)
+    if absent := [name for name in ("images", "labels", "classes") if name not in arrays]:
+        raise DataError(f"{path} is damaged or not a data file (it has no {absent[0]})")
+    images, labels, classes = arrays["images"], arrays["labels"], arrays["classes"]
     if images.shape[1:] != (3, 32, 32) or labels.dtype.kind not in "iu":
         raise DataError(
             f"{path} must hold images (N, 3, 32, 32) and integer labels, got images "
