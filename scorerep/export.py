@@ -25,7 +25,7 @@ from torch import nn
 
 from scorerep.checkpoint import CheckpointError, write_whole
 from scorerep.codes.scores import encode_in_batches
-from scorerep.data import DataError, load_data
+from scorerep.data import DataError
 from scorerep.data.images import ImageData
 from scorerep.model import ScoreModel
 from scorerep.plots import class_palette
@@ -169,6 +169,7 @@ def export(
     half: bool = True,
     scatter: int = 4000,
     examples: int = 1,
+    data: str | None = None,
 ) -> list[Path]:
     """Write the denoiser of a checkpoint ``folder`` to ``out``, and data of test images.
 
@@ -176,9 +177,10 @@ def export(
         half: weights in float16.
         scatter: at most this many test images have their codes written.
         examples: images of each class that are written themselves.
+        data: where the experiment's data are, if no longer where they were.
     """
     model, experiment = ScoreModel.from_pretrained(folder), load_experiment(Path(folder))
-    data = load_data(experiment.data, "test", experiment.classes or None)
+    data = experiment.load("test", data)
     page = page_data(model, data, min(scatter, len(data)), examples)
     proto = in_half(to_onnx(model)) if half else to_onnx(model)
     return [
