@@ -48,6 +48,8 @@ def read_folder(
                 labels.append(label)
         except BadPicture as error:
             bad[file] = str(error)
+    if damaged == "skip":  # those of the other split are named when it is read
+        bad = {file: bad[file] for file, _ in files if file in bad}
     if bad:
         _tell(bad, folder, damaged)
     return pixels[: len(labels)], np.asarray(labels, np.int64), classes

@@ -10,7 +10,7 @@ import sys
 
 PARTS = {  # module: the extra of pyproject.toml that brings it
     "tyro": "cli", "pandas": "codes", "scipy": "codes", "sklearn": "codes", "skimage": "codes",
-    "torchvision": "data", "matplotlib": "plots", "seaborn": "plots", "onnx": "export",
+    "torchvision": "data", "PIL": "data", "matplotlib": "plots", "seaborn": "plots", "onnx": "export",
     "onnxscript": "export", "tensorboard": "tensorboard",
 }  # fmt: skip
 

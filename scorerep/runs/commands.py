@@ -418,7 +418,8 @@ def check_out(path: Path, kinds: Sequence[str] = ()):
         kinds: the suffixes that say a format; any if empty.
     """
     if kinds and path.suffix[1:].lower() not in kinds:
-        raise ValueError(f"out must end in .png, .pdf, .svg or the like, got {path}")
+        known = ".npz" if kinds == ("npz",) else ".png, .pdf, .svg or the like"
+        raise ValueError(f"out must end in {known}, got {path}")
     if path.is_dir():
         raise ValueError(f"out must be a file, and {path} is a folder")
     if not path.parent.is_dir():
