@@ -16,6 +16,7 @@ import base64
 import json
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -180,8 +181,10 @@ def export(
         data: where the experiment's data are, if no longer where they were.
     """
     model, experiment = ScoreModel.from_pretrained(folder), load_experiment(Path(folder))
-    data = experiment.load("test", data)
-    page = page_data(model, data, min(scatter, len(data)), examples)
+    if data is not None:
+        experiment = replace(experiment, data=data)
+    images = experiment.load("test")
+    page = page_data(model, images, min(scatter, len(images)), examples)
     proto = in_half(to_onnx(model)) if half else to_onnx(model)
     return [
         _write(Path(out) / "denoiser.onnx", proto.SerializeToString()),

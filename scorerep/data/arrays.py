@@ -11,6 +11,7 @@ width)``: bytes, 16-bit greys, which are divided by 257, or floats in [0, 1].
 import zipfile
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,28 +46,35 @@ def every_fifth(data: ImageData) -> tuple[ImageData, ImageData]:
     """``data`` cut in two, train and test: every fifth image of a class is a test image."""
     test = torch.from_numpy(is_test(data.labels.cpu())).to(data.images.device)
     train, test = (
-        ImageData(data.images[rows], data.labels[rows], data.classes, data.name, split)
-        for rows, split in ((~test, "train"), (test, "test"))
+        replace(data._take(rows), split=split) for rows, split in ((~test, "train"), (test, "test"))
     )
     return train, test
 
 
 def image_data(
-    pixels: Pixels, labels: ArrayLike, classes: Sequence[str], name: str, split: str
+    pixels: Pixels,
+    labels: ArrayLike,
+    classes: Sequence[str],
+    name: str,
+    split: str,
+    files: Sequence[str] = (),
 ) -> ImageData:
     """The parts as ``ImageData``; ``ValueError`` for a class of fewer than two ``pixels``.
 
+    Of the split "all", which is neither trained on nor scored, any number will do.
+
     Args:
         labels: (n,), whole numbers, for which ``classes`` has names.
+        files: where they are from, if from files.
     """
     counts = np.bincount(np.asarray(labels, np.int64), minlength=len(classes))
-    if few := [f"{n} of {c}" for c, n in zip(classes, counts) if n < 2]:
+    if split != "all" and (few := [f"{n} of {c}" for c, n in zip(classes, counts) if n < 2]):
         raise ValueError(
             f"{name} has too few {split} pictures ({', '.join(few[:10])}): at least two of each "
             f"class are needed, and where there is one set for both, {2 * EVERY}"
         )
     labels = torch.as_tensor(np.asarray(labels, np.int64))
-    return ImageData(torch.from_numpy(pixels), labels, tuple(classes), name, split)
+    return ImageData(torch.from_numpy(pixels), labels, tuple(classes), name, split, tuple(files))
 
 
 def numbered(
@@ -179,11 +187,14 @@ def load_npz(path: Path, split: str, size: tuple[int, int] | None, colour: str) 
         classes = arrays["classes"].tolist() if "classes" in arrays else None
         # Both splits together, so that both have the same classes.
         numbers, classes = numbered(np.concatenate(known) if known else None, count, classes)
-        if train == test:
+        if split == "all":
+            chosen = np.full(count, True)
+        elif train == test:
             chosen = is_test(numbers) == (split == "test")
         else:
             chosen = (np.arange(count) >= len(parts[0])) == (split == "test")
-        pixels = parts[0][chosen] if train == test else parts[split == "test"]
+        whole = {"train": parts[:1], "test": parts[-1:], "all": parts}[split]
+        pixels = parts[0][chosen] if train == test else np.concatenate(whole)
         pixels, numbers = brought_to(channels_first(pixels), size, colour), numbers[chosen]
     except ValueError as error:
         raise DataError(f"{path}: {error}") from None

@@ -5,7 +5,7 @@ Where it has ``train`` and ``test`` (or ``val``), these are the splits. Otherwis
 picture of a class, in the order of the files' names, is a test picture: the same ones for both
 splits, and no matter whether some are damaged. Neighbours that are nearly copies, such as frames
 of a film, belong into ``train`` and ``test`` by hand. Files whose name begins with a dot, and
-those that do not end like a picture, are left alone.
+those that do not end like a picture, are left alone. The split "all" is every picture.
 """
 
 import logging
@@ -16,21 +16,21 @@ from typing import Literal
 import numpy as np
 from tqdm.auto import tqdm
 
-from scorerep.data.arrays import EVERY, UNLABELLED, Pixels, is_test
-from scorerep.data.images import DataError
+from scorerep.data.arrays import EVERY, UNLABELLED, image_data, is_test
+from scorerep.data.images import DataError, ImageData
 from scorerep.data.pictures import SUFFIXES, BadPicture, header, picture
 
 LOG = logging.getLogger(__name__)
 LEAST = 2 * EVERY  # pictures of a class: two of them are then test pictures
 TESTS = ("test", "val", "valid", "validation")  # folders beside ``train``; the first there is
 SHOWN = 10  # names of files in a message
-Split = Literal["train", "test"]
+Split = Literal["train", "test", "all"]
 
 
 def read_folder(
     folder: Path, split: Split, size: tuple[int, int] | None, colour: str, damaged: str
-) -> tuple[Pixels, np.ndarray, tuple[str, ...]]:
-    """Pixels, labels ``(n,)`` and names of the classes of a ``split``.
+) -> ImageData:
+    """The pictures of a ``split``, with the names of their files as seen from ``folder``.
 
     One picture at a time is in memory beside the result.
 
@@ -40,19 +40,21 @@ def read_folder(
     files, classes = listed(folder, split)
     size, channels, bad = _shape(folder, size, colour)
     pixels = np.empty((len(files), channels, *size), np.uint8)
-    labels = []
+    labels, names = [], []
     for file, label in tqdm(files, desc=f"reading {folder.name}, {split}", delay=2):
         try:
             if file not in bad:
                 pixels[len(labels)] = picture(file, size, channels)
                 labels.append(label)
+                names.append(file.relative_to(folder).as_posix())
         except BadPicture as error:
             bad[file] = str(error)
     if damaged == "skip":  # those of the other split are named when it is read
         bad = {file: bad[file] for file, _ in files if file in bad}
     if bad:
         _tell(bad, folder, damaged)
-    return pixels[: len(labels)], np.asarray(labels, np.int64), classes
+    name, labels = folder.absolute().name, np.asarray(labels, np.int64)
+    return image_data(pixels[: len(labels)], labels, classes, name, split, names)
 
 
 def listed(folder: Path, split: Split) -> tuple[list[tuple[Path, int]], tuple[str, ...]]:
@@ -69,10 +71,17 @@ def listed(folder: Path, split: Split) -> tuple[list[tuple[Path, int]], tuple[st
                 f"{places['train']} and {places['test']} must have the same classes, got "
                 f"{', '.join(groups['train'])} and {', '.join(groups['test'])}"
             )
-        chosen = groups[split]
+        chosen = groups["train"]
+        if split == "all":
+            chosen = {name: [*files, *groups["test"][name]] for name, files in chosen.items()}
+        elif split == "test":
+            chosen = groups["test"]
     else:
         chosen = {}
         for name, files in _by_class(folder).items():
+            if split == "all":
+                chosen[name] = files
+                continue
             if len(files) < LEAST:
                 raise ValueError(
                     f"{folder} has {len(files)} pictures of the class {name}, and {LEAST} are "

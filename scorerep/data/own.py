@@ -60,10 +60,13 @@ class Reading:
         return {field.name: getattr(self, field.name) for field in fields(Reading)}
 
 
-def load_own(path: str | Path, split: Literal["train", "test"], reading: Reading) -> ImageData:
+def load_own(
+    path: str | Path, split: Literal["train", "test", "all"], reading: Reading
+) -> ImageData:
     """The ``split`` of the pictures in a folder or an ``.npz`` file at ``path``.
 
     Args:
+        split: "all" is every picture, of whatever number: for a model that is trained already.
         reading: size, colour, and what is done about damaged pictures.
 
     Raises:
@@ -75,8 +78,7 @@ def load_own(path: str | Path, split: Literal["train", "test"], reading: Reading
     if path.is_dir():
         from scorerep.data.folders import read_folder  # which needs Pillow
 
-        parts = read_folder(path, split, **reading.reading())
-        return image_data(*parts, path.absolute().name, split)
+        return read_folder(path, split, **reading.reading())
     if not path.exists():
         raise FileNotFoundError(f"there is no folder and no file {path}")
     return load_npz(path, split, reading.size, reading.colour)
@@ -84,7 +86,7 @@ def load_own(path: str | Path, split: Literal["train", "test"], reading: Reading
 
 def from_dataset(
     dataset: Any,
-    split: Literal["train", "test"] = "train",
+    split: Literal["train", "test", "all"] = "train",
     size: tuple[int, int] | None = None,
     colour: Colour = "auto",
     labelled: bool = True,

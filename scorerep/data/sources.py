@@ -58,7 +58,7 @@ def data_root() -> Path:
 
 def load_data(
     name: str | Path,
-    split: Literal["train", "test"] = "train",
+    split: Literal["train", "test", "all"] = "train",
     classes: Sequence[str | int] | None = None,
     root: str | Path | None = None,
     limit: int | None = None,
@@ -75,6 +75,7 @@ def load_data(
             (1×28×28), "cifar10" (3×32×32), or "cifar10-part": of each split 125 images a
             class, class by class in turn, then 375 more of each of the first three; or the path
             of a folder of pictures or of an .npz file (see ``folders``, ``arrays``, ``pictures``).
+        split: of your own pictures also "all".
         classes: names or indices to keep; labels become 0, 1, … in this order.
         root: where the files are; ``data_root()`` if not given.
         limit: at most this many images, the first ones.
@@ -99,8 +100,10 @@ def load_data(
             f"unknown data set {str(name)!r}: there are {', '.join(DATASETS)}, and no folder or "
             "file of your own is there"
         )
-    if split not in ("train", "test"):
-        raise ValueError(f"split must be 'train' or 'test', got {split!r}")
+    if split not in ("train", "test", *(["all"] if is_own(name) else [])):
+        raise ValueError(
+            f"split must be 'train' or 'test', or 'all' of pictures of your own, got {split!r}"
+        )
     if limit is not None and (not isinstance(limit, int) or limit < 1):
         raise ValueError(f"limit must be at least 1 and whole, got {limit}")
     if is_own(name):

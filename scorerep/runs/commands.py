@@ -7,7 +7,7 @@ looked for first, and then all arguments are read with the values of that budget
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar, Union
 
@@ -194,16 +194,21 @@ class Sample:
 
 @dataclass(frozen=True)
 class Encode:
-    """Write the codes of a data set's images to a CSV file, with their labels."""
+    """Write the codes of images to a CSV file: of the run's data, or of pictures that it never saw.
+
+    A row has the code, of your own pictures the file, and the label if there are labels.
+    """
 
     folder: Annotated[Path, tyro.conf.Positional]
     """The folder of a run, or book/checkpoints/fig3 and the like."""
     out: Path = Path("codes.csv")
     """The table to write."""
-    split: Literal["train", "test", "all"] = "test"
-    """Which images: of your own pictures every fifth is a test image."""
+    split: Literal["train", "test", "all"] | None = None
+    """Which images; test if not given, and all of --data."""
     data: str | None = None
-    """Other images to encode: a folder of pictures or an .npz file, read as those of the run."""
+    """Other pictures to encode: a folder or an .npz file, brought to the size of the run's."""
+    damaged: Literal["refuse", "skip"] | None = None
+    """Whether a picture that cannot be read ends the command, or is skipped; as in training."""
 
     def run(self):
         import pandas as pd
@@ -212,11 +217,19 @@ class Encode:
 
         check_out(self.out)
         experiment, model = coded(self.folder)
+        if self.data is not None:
+            experiment = replace(with_pictures(experiment, self.data), classes=())
+        if self.damaged is not None:
+            experiment = replace(experiment, damaged=self.damaged)
+        split = self.split or ("all" if is_own(experiment.data) and self.data else "test")
+        whole = split != "all" or is_own(experiment.data)
         tables = []
-        for split in ("train", "test") if self.split == "all" else (self.split,):
-            data = experiment.load(split, self.data)
+        for part in (split,) if whole else ("train", "test"):
+            data = experiment.load(part)
             codes = encode_in_batches(model, data).cpu().numpy()
             table = pd.DataFrame(codes, columns=[f"z{i + 1}" for i in range(codes.shape[1])])
+            if data.files:
+                table["file"] = data.files
             if data.labelled:
                 table["label"] = [data.classes[label] for label in data.labels.tolist()]
             tables.append(table)
@@ -238,7 +251,9 @@ class Evaluate:
         from scorerep.runs.report import score_table
 
         experiment, model = coded(self.folder)
-        train, test = (experiment.load(split, self.data) for split in ("train", "test"))
+        if self.data is not None:
+            experiment = with_pictures(experiment, self.data)
+        train, test = (experiment.load(split) for split in ("train", "test"))
         if train.checksum() != checkpoint.read_card(self.folder).get("data_checksum"):
             print("note: these are not the images that the model was trained on")
         print(shown(score_table(model, train, test), train))
@@ -383,6 +398,15 @@ def read(experiment: Experiment) -> tuple[Experiment, ImageData, ImageData]:
         raise ValueError("data: say where your pictures are, --data FOLDER (or an .npz file)")
     train, test = (experiment.load(split) for split in ("train", "test"))
     return experiment.fitted_to(train) if is_own(experiment.data) else experiment, train, test
+
+
+def with_pictures(experiment: Experiment, data: str) -> Experiment:
+    """The same with other ``data``: pictures of whatever size are brought to that of its model."""
+    if not is_own(data):
+        return replace(experiment, data=data, size=None, colour="auto", damaged="refuse")
+    channels, *size = experiment.model.image_shape
+    colour = "grey" if channels == 1 else "rgb"
+    return replace(experiment, data=data, size=tuple(size), colour=colour)
 
 
 def shown(table: Any, data: ImageData) -> str:

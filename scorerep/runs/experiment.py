@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from scorerep.data.images import ImageData
 from scorerep.data.own import Reading
-from scorerep.data.sources import CLASSES, is_own, load_data
+from scorerep.data.sources import CLASSES, load_data
 from scorerep.model import ModelConfig
 from scorerep.objective import Objective
 from scorerep.sde import VESDE
@@ -119,15 +119,9 @@ class Experiment(Reading):
         if self.encoder_phase is not None and not self.model.encoder_channels:
             raise ValueError("with encoder_phase, model.encoder_channels must be given")
 
-    def load(self, split: Literal["train", "test"], data: str | None = None) -> ImageData:
-        """The ``split`` of its data, its classes only; errors are those of ``load_data``.
-
-        Args:
-            data: another data set, or another place, to take instead.
-        """
-        data = data or self.data
-        reading = self.reading() if is_own(data) else {}
-        return load_data(data, split, self.classes or None, **reading)
+    def load(self, split: Literal["train", "test", "all"]) -> ImageData:
+        """The ``split`` of its data, its classes only; errors are those of ``load_data``."""
+        return load_data(self.data, split, self.classes or None, **self.reading())
 
     def fitted_to(self, data: ImageData) -> "Experiment":
         """The same for pictures of your own: of their size and colour, which are written down.

@@ -1,5 +1,7 @@
 """Pictures of one's own: folders, files, data sets in Python, and what is wrong with them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -123,6 +125,9 @@ def test_folders_are_classes_and_every_fifth_picture_is_a_test_picture(folder, c
     assert np.array_equal(test.images[:, 0], np.stack(wanted))
     assert "1 files (.txt) are left alone" in caplog.text
     assert load_data(folder, "train").checksum() == train.checksum()
+    assert test.files == ("a/04.png", "a/09.png", "b/04.png", "b/09.png")
+    assert load_data(folder, "test", classes=["b"]).files == test.files[2:]
+    assert len(load_data(folder, "all")) == 24
 
 
 def test_a_damaged_picture_is_refused_or_skipped_and_moves_no_other(folder, caplog):
@@ -199,6 +204,7 @@ def test_a_file_of_both_splits_gives_the_same_pictures_as_the_folder(folder, tmp
     for part in parts:
         again = load_data(tmp_path / "set.npz", part.split)
         assert again.checksum() == part.checksum() and again.classes == part.classes
+    assert len(load_data(tmp_path / "set.npz", "all")) == 24
     grey = load_data(tmp_path / "set.npz", "test", size=(4, 4), colour="rgb")
     direct = load_data(folder, "test", size=(4, 4), colour="rgb")
     assert torch.equal(grey.images, direct.images)
@@ -262,6 +268,8 @@ def test_every_fifth_of_each_class_is_for_tests():
     train, test = every_fifth(data)
     assert test.images[:, 0, 0, 0].tolist() == [8, 9, 18, 19] and test.split == "test"
     assert len(train) == 16
+    with pytest.raises(ValueError, match="files must name all 20 images or none, got 3"):
+        replace(data, files=("a", "b", "c"))
 
 
 def test_pixels_of_every_kind_become_bytes():

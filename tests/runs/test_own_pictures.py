@@ -93,6 +93,7 @@ def test_every_command_works_on_them(run, photos, tmp_path, capsys):
     main(["encode", str(run), "--out", str(tmp_path / "codes.csv"), "--split", "all"])
     rows = list(csv.DictReader((tmp_path / "codes.csv").open()))
     assert len(rows) == 31 and {row["label"] for row in rows} == {"dark", "light"}
+    assert rows[0]["file"] == "dark/01.jpg" and list(rows[0]) == ["z1", "z2", "file", "label"]
     main(["sample", str(run), "--out", str(tmp_path / "grid.png"), "--side", "2", "--steps", "3"])
     assert (tmp_path / "grid.png").stat().st_size > 3_000
     main(["floor", str(photos), *READ, "--out", str(tmp_path / "floor.png"), "--draws", "5",
@@ -114,7 +115,7 @@ def test_pictures_without_labels_are_scored_by_what_needs_none(photos, tmp_path,
     assert "r2_brightness" in said and "silhouette " not in said.replace("silhouette,", "")
     main(["encode", str(tmp_path / "run"), "--out", str(tmp_path / "codes.csv"), "--data",
           str(photos / "dark")])  # fmt: skip
-    assert list(csv.DictReader((tmp_path / "codes.csv").open()))[0].keys() == {"z1", "z2"}
+    assert list(csv.DictReader((tmp_path / "codes.csv").open()))[0].keys() == {"z1", "z2", "file"}
     main(["sweep", "own", "--data", str(plain), *SMOKE, "--folder", str(tmp_path / "sweep"),
           "--levels", "0.5", "--seeds", "0"])  # fmt: skip
     rows = list(csv.DictReader((tmp_path / "sweep" / "table.csv").open()))
