@@ -126,8 +126,17 @@ class Experiment(Reading):
     def fitted_to(self, data: ImageData) -> "Experiment":
         """The same for pictures of your own: of their size and colour, which are written down.
 
-        ``ValueError`` if the networks cannot halve the sides of ``data`` as often as they have to.
+        ``ValueError`` if the networks cannot halve the sides of ``data`` as often as they have to,
+        or a batch is larger than ``data``.
         """
+        phases = {"optimisation": self.optimisation}
+        if self.encoder_phase is not None:
+            phases["encoder-phase.optimisation"] = self.encoder_phase.optimisation
+        if large := [name for name, phase in phases.items() if phase.batch_size > len(data)]:
+            options = " ".join(f"--{name}.batch-size {len(data)}" for name in large)
+            raise ValueError(
+                f"{self.data} has {len(data)} training images, fewer than a batch: give {options}"
+            )
         channels, *size = data.image_shape
         model = self.model
         levels = [model.encoder_channels] if model.encoder_channels and model.latent else []

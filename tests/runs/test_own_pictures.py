@@ -109,7 +109,10 @@ def test_every_command_works_on_them(run, photos, tmp_path, capsys):
 
 def test_pictures_without_labels_are_scored_by_what_needs_none(photos, tmp_path, capsys):
     plain = photos / "light"
-    main(["train", "own", "--data", str(plain), *SMOKE, "--folder", str(tmp_path / "run")])
+    train = ["train", "own", "--data", str(plain), *SMOKE, "--folder", str(tmp_path / "run")]
+    few = "has 13 training images, fewer than a batch: give (--optimisation.batch-size 13)"
+    batch = re.search(few, refused(train, capsys))[1].split()
+    main([*train, *batch])
     said = capsys.readouterr().out
     assert "no labels (all are of one class): silhouette, knn and probe are left out" in said
     assert "r2_brightness" in said and "silhouette " not in said.replace("silhouette,", "")
@@ -117,7 +120,7 @@ def test_pictures_without_labels_are_scored_by_what_needs_none(photos, tmp_path,
           str(photos / "dark")])  # fmt: skip
     assert list(csv.DictReader((tmp_path / "codes.csv").open()))[0].keys() == {"z1", "z2", "file"}
     main(["sweep", "own", "--data", str(plain), *SMOKE, "--folder", str(tmp_path / "sweep"),
-          "--levels", "0.5", "--seeds", "0"])  # fmt: skip
+          "--levels", "0.5", "--seeds", "0", *batch])  # fmt: skip
     rows = list(csv.DictReader((tmp_path / "sweep" / "table.csv").open()))
     assert [row["code"] for row in rows] == ["PCA", "trained", "untrained"]
     assert "knn" not in rows[0] and float(rows[0]["r2_brightness"]) <= 1
