@@ -26,6 +26,7 @@ from scorerep.runs.experiment import Experiment
 from scorerep.runs.fit import fit, load_experiment
 from scorerep.runs.floor import Floor
 from scorerep.runs.paper import OWN, PAPER, SEEDS, TIMES, BudgetName, at_budget
+from scorerep.sde import VESDE
 from scorerep.training import make_accelerator
 
 DESCRIPTIONS = {
@@ -91,6 +92,15 @@ class Train(Generic[Chosen]):
                 f"(relative to ½ Σ_pixels), {folder}/",
                 flush=True,
             )
+            if is_own(experiment.data) and experiment.times == "single_t":
+                from scorerep.runs.report import first_level
+
+                latent = max(experiment.model.latent, 1)
+                t = first_level(train, VESDE(), latent)
+                print(
+                    f"the code is learned at t = {experiment.single_t:g}; principal direction "
+                    f"{latent} of these pictures is as strong as the noise at t = {t:.2f}"
+                )
         model = fit(experiment, train, folder, tensorboard=self.tensorboard)
         if not first or not self.report:
             return
@@ -315,6 +325,11 @@ class Data(Reading):
             )
             if is_own(self.name):
                 print(f"  {counts(data)}")
+        if is_own(self.name):
+            from scorerep.runs.report import first_level
+
+            t = first_level(parts[0], VESDE(), latent=2)
+            print(f"a first noise level for two numbers: t = {t:.2f}, as in --single-t {t:.2f}")
         if self.out is not None:
             save_npz(self.out, *parts)
             print(f"pictures: {self.out}")
