@@ -13,7 +13,6 @@ damaged file is named and never half used. One process at a time fetches and con
 wait, and then read what it made.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -26,7 +25,7 @@ import torch
 import scorerep.data.shipped as shipped
 from scorerep.checkpoint import CheckpointError, read_tensors, remove_parts, write_tensors
 from scorerep.data.arrays import read_arrays
-from scorerep.data.download import alone, download, first_that_answers
+from scorerep.data.download import alone, check_md5, download, first_that_answers
 from scorerep.data.images import DataError, ImageData
 from scorerep.data.own import Colour, Reading, load_own
 
@@ -92,24 +91,24 @@ def load_data(
     loaders = {
         "digits": _digits, "mnist": _mnist, "cifar10": _cifar10, "cifar10-part": _cifar10_part,
     }  # fmt: skip
-    reading = Reading(size=size, colour=colour, damaged=damaged)
-    if not is_own(name) and reading != Reading():
+    own, reading = is_own(name), Reading(size=size, colour=colour, damaged=damaged)
+    if not own and reading != Reading():
         raise ValueError(f"size, colour and damaged are of your own pictures; {name} has its own")
-    if is_own(name) and not Path(name).exists():
+    if own and not Path(name).exists():
         raise ValueError(
             f"unknown data set {str(name)!r}: there are {', '.join(DATASETS)}, and no folder or "
             "file of your own is there"
         )
-    if split not in ("train", "test", *(["all"] if is_own(name) else [])):
+    if split not in ("train", "test", *(["all"] if own else [])):
         raise ValueError(
             f"split must be 'train' or 'test', or 'all' of pictures of your own, got {split!r}"
         )
     if limit is not None and (not isinstance(limit, int) or limit < 1):
         raise ValueError(f"limit must be at least 1 and whole, got {limit}")
-    if is_own(name):
+    if own:
         data = load_own(name, split, reading)
     else:
-        data = loaders[name](Path(root) if root is not None else data_root(), split)
+        data = loaders[str(name)](Path(root) if root is not None else data_root(), split)
     if classes is not None:
         data = data.select(classes)
     if limit is not None:
@@ -159,7 +158,7 @@ def _mnist(root: Path, split: str) -> ImageData:
         prefix = "train" if split == "train" else "t10k"
         for file, md5 in MNIST_MD5.items():
             if file.startswith(prefix):
-                _check_md5(folder / file, md5)
+                check_md5(folder / file, md5)
         source = MNIST(root, train=split == "train")
         return ImageData(source.data[:, None], source.targets.long(), DIGITS, "mnist", split)
 
@@ -179,7 +178,7 @@ def _cifar10(root: Path, split: str) -> ImageData:
         files[CIFAR10.meta["filename"]] = CIFAR10.meta["md5"]
         for file, md5 in files.items():
             if (folder / file).exists():
-                _check_md5(folder / file, md5)
+                check_md5(folder / file, md5)
         if absent := [file for file in files if not (folder / file).exists()]:
 
             def fetch(place: Path):
@@ -248,13 +247,3 @@ def _read_npz(path: Path, name: str, split: str) -> ImageData:
         return ImageData(torch.from_numpy(images), labels, tuple(classes.tolist()), name, split)
     except (ValueError, TypeError) as error:
         raise DataError(f"{path} is not a data file of this package: {error}") from None
-
-
-def _check_md5(path: Path, published: str):
-    with open(path, "rb") as file:
-        if hashlib.file_digest(file, "md5").hexdigest() == published:
-            return
-    raise DataError(
-        f"{path} is damaged (its MD5 is not the published one): "
-        "delete it to have it downloaded again"
-    )

@@ -43,7 +43,7 @@ def score_table(model: ScoreModel, train: ImageData, test: ImageData) -> pd.Data
 
 
 def first_level(data: ImageData, sde: VESDE, latent: int, most: int = 2_000) -> float:
-    """A noise level t to begin with: where the noise is as strong as principal direction ``latent``.
+    """A noise level t to begin with: that of noise as strong as principal direction ``latent``.
 
     There τ² is the variance, over the first ``most`` images, of that direction: above it the noise
     hides what the last number of a linear code would hold. A rule of thumb, made from no labels.
