@@ -5,7 +5,7 @@
 The parts of a score model stand on the first level, and data flow one way through them.
 
     types         the shape contract, checks of it, and where tensors live
-    data          digits, MNIST, CIFAR-10, as bytes in memory
+    data          digits, MNIST, CIFAR-10 or pictures of your own, as bytes in memory
     sde           the variance-exploding SDE of the paper (Eqs. 1, 2), VP and sub-VP
     networks      the U-Net and the encoder of the paper (A.1), and a dense network for toys
     model         score, denoise, encode; two parametrisations; weights in a folder
@@ -55,6 +55,7 @@ _HOME = {
     "at_budget": "runs.paper",
     "encode_in_batches": "codes.scores",
     "fit": "runs.fit",
+    "from_dataset": "data",
     "guided_score": "guidance",
     "load_data": "data",
     "load_experiment": "runs.fit",

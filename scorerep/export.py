@@ -16,6 +16,7 @@ import base64
 import json
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from torch import nn
 
 from scorerep.checkpoint import CheckpointError, write_whole
 from scorerep.codes.scores import encode_in_batches
-from scorerep.data import DataError, load_data
+from scorerep.data import DataError
 from scorerep.data.images import ImageData
 from scorerep.model import ScoreModel
 from scorerep.plots import class_palette
@@ -172,6 +173,7 @@ def export(
     half: bool = True,
     scatter: int = 4000,
     examples: int = 1,
+    data: str | None = None,
 ) -> list[Path]:
     """Write the denoiser of a checkpoint ``folder`` to ``out``, and data of test images.
 
@@ -179,10 +181,13 @@ def export(
         half: weights in float16.
         scatter: at most this many test images have their codes written.
         examples: images of each class that are written themselves.
+        data: where the experiment's data are, if no longer where they were.
     """
     model, experiment = ScoreModel.from_pretrained(folder), load_experiment(Path(folder))
-    data = load_data(experiment.data, "test", experiment.classes or None)
-    page = page_data(model, data, min(scatter, len(data)), examples)
+    if data is not None:
+        experiment = replace(experiment, data=data)
+    images = experiment.load("test")
+    page = page_data(model, images, min(scatter, len(images)), examples)
     proto = in_half(to_onnx(model)) if half else to_onnx(model)
     return [
         _write(Path(out) / "denoiser.onnx", proto.SerializeToString()),

@@ -133,7 +133,12 @@ def _scatter_classes(ax, codes, labels, classes, title, dots):
     ax.scatter(*codes.T, c=np.asarray(palette)[labels], **dots)
     for i in present:
         ax.scatter([], [], color=[palette[i]], s=20, linewidths=0, label=names[i])
-    ax.legend(title=title, loc="center left", bbox_to_anchor=(1, 0.5), handletextpad=0.1)
+    if len(present) == 1 and title is None:  # a key would say nothing
+        return
+    ax.legend(
+        title=title, loc="center left", bbox_to_anchor=(1, 0.5), handletextpad=0.1,
+        ncols=-(-len(present) // 20),
+    )  # fmt: skip
     if classes is not None and max(map(len, classes)) <= 2:
         middles = np.array([np.median(codes[labels == i], 0) for i in present])
         # Ten hues are more than a key can carry: the classes are also named in place.

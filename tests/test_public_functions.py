@@ -43,6 +43,10 @@ from tests.fake_accelerator import DEVICE, Fake, pretended
 # Parts whose arrays come from parts that are tried here, or that move no array themselves.
 ELSEWHERE = {
     "checkpoint": "files",
+    "data.arrays": "bytes of numpy: tests/data/test_own.py",
+    "data.folders": "files: tests/data/test_own.py",
+    "data.own": "data sets in Python: tests/data/test_own.py",
+    "data.pictures": "files: tests/data/test_own.py",
     "data.batches": "tests of training: batches of any data set",
     "export": "ONNX, on the CPU in float32",
     "networks": "layers within models, whose inputs are checked by the models",
@@ -236,6 +240,9 @@ def level(function):
 CASES = {
     # codes
     "codes.attributes.attributes": lambda k: attributes.attributes(0.5 + 0 * k.images),
+    "codes.attributes.scorable_attributes": lambda k: attributes.scorable_attributes(
+        0.5 * k.images, 0.5 * k.noise
+    ),
     "codes.attributes.ink": lambda k: attributes.ink(k.images),
     "codes.attributes.brightness": lambda k: attributes.brightness(k.images),
     "codes.attributes.background_colour": lambda k: attributes.background_colour(k.images),

@@ -52,6 +52,19 @@ def attributes(images: Images) -> pd.DataFrame:
     )
 
 
+def scorable_attributes(train: Images, test: Images) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """``attributes`` of ``train`` and ``test`` images, without those that say nothing of them.
+
+    An attribute is left out that fewer than two images of a split have, or that is the same for
+    all: the stroke width of photographs without a dark stroke, say.
+    """
+    tables = [attributes(images) for images in (train, test)]
+    kept = [
+        name for name in tables[0] if all(table[name].nunique(dropna=True) > 1 for table in tables)
+    ]
+    return tables[0][kept], tables[1][kept]
+
+
 def ink(images: Images) -> PerImage:
     """Mean intensity, in [0, 1]."""
     return (brightness(images) + 1) / 2

@@ -31,6 +31,7 @@ from scorerep.codes.encoding import encode_in_batches, pca_codes  # noqa: F401, 
 from scorerep.types import checks
 from scorerep.types.devices import single_at_least
 
+NEIGHBOURS = 15  # that vote for a class
 CONSTANT = 1e-6  # a coordinate whose standard deviation is below this does not vary
 
 
@@ -52,7 +53,7 @@ def knn_accuracy(
     train_labels: ArrayLike,
     test_codes: ArrayLike,
     test_labels: ArrayLike,
-    k: int = 15,
+    k: int = NEIGHBOURS,
 ) -> float:
     """Share of test codes whose k nearest training codes (Euclidean) vote for their class."""
     train, test = _split(train_codes, train_labels, test_codes, test_labels)
@@ -133,24 +134,32 @@ def linear_fit(
 
 def score_codes(
     train_codes: ArrayLike,
-    train_labels: ArrayLike,
+    train_labels: ArrayLike | None,
     test_codes: ArrayLike,
-    test_labels: ArrayLike,
+    test_labels: ArrayLike | None,
     train_attributes: pd.DataFrame | None = None,
     test_attributes: pd.DataFrame | None = None,
-    k: int = 15,
+    k: int = NEIGHBOURS,
 ) -> pd.Series:
     """All scores of one code: silhouette, knn, probe, code_std, code_std_max, and each r2_….
 
     ``code_std`` is the *smallest* standard deviation of a coordinate over the test images, and
     ``code_std_max`` the largest: one of a whole code that has collapsed. A coordinate that does not
     vary holds nothing: that is said in a warning. Tables of earlier runs lack ``code_std_max``.
+    Without labels (None for both) silhouette, knn and probe are left out.
     """
+    if (train_labels is None) != (test_labels is None):
+        raise ValueError("train_labels and test_labels must both be given, or neither")
+    labelled = train_labels is not None
+    if not labelled:
+        train_labels, test_labels = np.zeros(len(train_codes)), np.zeros(len(test_codes))
     train, test = _split(train_codes, train_labels, test_codes, test_labels)
     scores = {
         "silhouette": silhouette(*test),
         "knn": knn_accuracy(*train, *test, k=k),
         "probe": linear_probe(*train, *test),
+    } if labelled else {}  # fmt: skip
+    scores |= {
         "code_std": float(test[0].std(0).min()),
         "code_std_max": float(test[0].std(0).max()),
     }
@@ -175,16 +184,17 @@ def score_codes(
 
 def compare(
     codes: Mapping[str, tuple[ArrayLike, ArrayLike]],
-    train_labels: ArrayLike,
-    test_labels: ArrayLike,
+    train_labels: ArrayLike | None,
+    test_labels: ArrayLike | None,
     train_attributes: pd.DataFrame | None = None,
     test_attributes: pd.DataFrame | None = None,
-    k: int = 15,
+    k: int = NEIGHBOURS,
 ) -> pd.DataFrame:
     """``score_codes`` of several codes of the same images, one row each.
 
     Args:
         codes: name → (training codes, test codes).
+        train_labels, test_labels: None for both if there are none.
         train_attributes, test_attributes: of ``scorerep.codes.attributes.attributes``.
     """
     return pd.DataFrame({

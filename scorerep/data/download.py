@@ -1,5 +1,6 @@
 """Fetching data: from the first mirror that answers, by one process, whole or not at all."""
 
+import hashlib
 import os
 import shutil
 import socket
@@ -74,3 +75,14 @@ def alone(root: Path, name: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def check_md5(path: Path, published: str):
+    """``DataError`` unless ``published`` is the MD5 sum of the file at ``path``."""
+    with open(path, "rb") as file:
+        if hashlib.file_digest(file, "md5").hexdigest() == published:
+            return
+    raise DataError(
+        f"{path} is damaged (its MD5 is not the published one): "
+        "delete it to have it downloaded again"
+    )

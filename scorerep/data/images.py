@@ -25,7 +25,8 @@ class ImageData:
     labels: Labels  # int64, (batch,), values 0..len(classes) − 1
     classes: tuple[str, ...]  # the name of each label
     name: str  # of the data set
-    split: str  # "train" or "test"
+    split: str  # "train", "test" or "all"
+    files: tuple[str, ...] = ()  # where each image is from, if they were files
 
     def __post_init__(self):
         n, k = len(self.images), len(self.classes)
@@ -38,6 +39,10 @@ class ImageData:
             raise ValueError(
                 f"labels must be int64 ({n},), got {self.labels.dtype} {tuple(self.labels.shape)}"
             )
+        if len(self.files) not in (0, n):
+            raise ValueError(
+                f"files must name each of the {n} images or none, got {len(self.files)}"
+            )
         if not 0 <= int(self.labels.min()) <= int(self.labels.max()) < k:
             raise ValueError(f"labels must lie in 0..{k - 1} for {k} classes")
 
@@ -48,6 +53,11 @@ class ImageData:
     def image_shape(self) -> tuple[int, ...]:
         """(channel, height, width)."""
         return tuple(self.images.shape[1:])
+
+    @property
+    def labelled(self) -> bool:
+        """Whether there is more than one class, so that a label says something."""
+        return len(self.classes) > 1
 
     def batch(self, indices: Tensor | slice | Sequence[int]) -> Images:
         """The images at ``indices`` as float32 in [−1, 1], (batch, channel, height, width)."""
@@ -97,7 +107,7 @@ class ImageData:
             if not bool((self.labels == index).any()):
                 raise ValueError(f"no {self.split} image of class {self.classes[index]!r}: {known}")
         names = tuple(self.classes[index] for index in indices)
-        return replace(self, images=self.images[kept], labels=labels[kept], classes=names)
+        return replace(replace(self, labels=labels.clamp(min=0))._take(kept), classes=names)
 
     def checksum(self) -> str:
         """First 16 hex digits of the SHA-256 over the shape, the images and the labels."""
@@ -107,7 +117,9 @@ class ImageData:
         return digest.hexdigest()[:16]
 
     def _take(self, indices: Tensor | slice) -> "ImageData":
-        return replace(self, images=self.images[indices], labels=self.labels[indices])
+        rows = torch.arange(len(self))[indices.cpu() if isinstance(indices, Tensor) else indices]
+        files = tuple(self.files[row] for row in rows.tolist()) if self.files else ()
+        return replace(self, images=self.images[indices], labels=self.labels[indices], files=files)
 
 
 def to_float(images: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

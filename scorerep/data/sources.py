@@ -1,7 +1,8 @@
-"""Where the images come from: scikit-learn's digits, MNIST, CIFAR-10.
+"""Where the images come from: scikit-learn's digits, MNIST, CIFAR-10, or a folder of yours.
 
     train = load_data("mnist", "train", classes=["3", "8"])
     x_0 = train.batch(torch.arange(64))
+    mine = load_data("photos", "train", size=(32, 32))
 
 ``digits`` is part of scikit-learn. ``mnist`` and ``cifar10`` are looked for in the data root
 (the environment variable ``SCOREREP_DATA``, else ``data/``). MNIST also comes with the book; what
@@ -12,11 +13,8 @@ damaged file is named and never half used. One process at a time fetches and con
 wait, and then read what it made.
 """
 
-import hashlib
 import json
 import os
-import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -26,8 +24,10 @@ import torch
 
 import scorerep.data.shipped as shipped
 from scorerep.checkpoint import CheckpointError, read_tensors, remove_parts, write_tensors
-from scorerep.data.download import alone, download, first_that_answers
+from scorerep.data.arrays import read_arrays
+from scorerep.data.download import alone, check_md5, download, first_that_answers
 from scorerep.data.images import DataError, ImageData
+from scorerep.data.own import Colour, Reading, load_own
 
 DIGITS = tuple("0123456789")
 CLASSES = {  # of the data sets as they are published
@@ -36,7 +36,7 @@ CLASSES = {  # of the data sets as they are published
     "cifar10": shipped.CIFAR10_CLASSES,
     "cifar10-part": shipped.CIFAR10_CLASSES,
 }
-DATASETS = (*CLASSES, "cifar10-part")
+DATASETS = (*CLASSES,)
 MNIST_MD5 = {  # of the unpacked files
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
     "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
@@ -56,43 +56,69 @@ def data_root() -> Path:
 
 
 def load_data(
-    name: str,
-    split: Literal["train", "test"] = "train",
+    name: str | Path,
+    split: Literal["train", "test", "all"] = "train",
     classes: Sequence[str | int] | None = None,
     root: str | Path | None = None,
     limit: int | None = None,
     device: torch.device | str = "cpu",
+    *,
+    size: tuple[int, int] | None = None,
+    colour: Colour = "auto",
+    damaged: Literal["refuse", "skip"] = "refuse",
 ) -> ImageData:
     """A data set, or the images of some of its classes.
 
     Args:
         name: "digits" (1×8×8; every fifth image of a class is a test image), "mnist"
             (1×28×28), "cifar10" (3×32×32), or "cifar10-part": of each split 125 images a
-            class, class by class in turn, then 375 more of each of the first three.
+            class, class by class in turn, then 375 more of each of the first three; or the path
+            of a folder of pictures or of an .npz file (see ``folders``, ``arrays``, ``pictures``).
+        split: of your own pictures also "all".
         classes: names or indices to keep; labels become 0, 1, … in this order.
         root: where the files are; ``data_root()`` if not given.
         limit: at most this many images, the first ones.
+        size: (height, width) to which pictures of your own are scaled and cut.
+        colour: of your own, "grey" or "rgb"; "auto" is grey if all of them are.
+        damaged: one of your own that cannot be read is refused, or skipped and named ("skip").
 
     Raises:
-        ValueError: unknown data set, split or class, empty ``classes``.
+        ValueError: unknown data set, split or class, empty ``classes``; too few pictures of your
+            own, or of several sizes and no ``size``.
         FileNotFoundError: the files are neither there nor to be downloaded.
         DataError: a file is damaged; the message names it.
     """
     loaders = {
         "digits": _digits, "mnist": _mnist, "cifar10": _cifar10, "cifar10-part": _cifar10_part,
     }  # fmt: skip
-    if name not in loaders:
-        raise ValueError(f"unknown data set {name!r}: there are {', '.join(DATASETS)}")
-    if split not in ("train", "test"):
-        raise ValueError(f"split must be 'train' or 'test', got {split!r}")
+    own, reading = is_own(name), Reading(size=size, colour=colour, damaged=damaged)
+    if not own and reading != Reading():
+        raise ValueError(f"size, colour and damaged are of your own pictures; {name} has its own")
+    if own and not Path(name).exists():
+        raise ValueError(
+            f"unknown data set {str(name)!r}: there are {', '.join(DATASETS)}, and no folder or "
+            "file of your own is there"
+        )
+    if split not in ("train", "test", *(["all"] if own else [])):
+        raise ValueError(
+            f"split must be 'train' or 'test', or 'all' of pictures of your own, got {split!r}"
+        )
     if limit is not None and (not isinstance(limit, int) or limit < 1):
         raise ValueError(f"limit must be at least 1 and whole, got {limit}")
-    data = loaders[name](Path(root) if root is not None else data_root(), split)
+    if own:
+        data = load_own(name, split, reading)
+    else:
+        data = loaders[str(name)](Path(root) if root is not None else data_root(), split)
     if classes is not None:
         data = data.select(classes)
     if limit is not None:
         data = data.subset(min(limit, len(data)))
     return data.to(device)
+
+
+def is_own(name: str | Path) -> bool:
+    """Whether ``name`` is none of the known data sets, and so the path of pictures of your own."""
+    return str(name) not in CLASSES
 
 
 def _digits(root: Path, split: str) -> ImageData:
@@ -132,7 +158,7 @@ def _mnist(root: Path, split: str) -> ImageData:
         prefix = "train" if split == "train" else "t10k"
         for file, md5 in MNIST_MD5.items():
             if file.startswith(prefix):
-                _check_md5(folder / file, md5)
+                check_md5(folder / file, md5)
         source = MNIST(root, train=split == "train")
         return ImageData(source.data[:, None], source.targets.long(), DIGITS, "mnist", split)
 
@@ -152,7 +178,7 @@ def _cifar10(root: Path, split: str) -> ImageData:
         files[CIFAR10.meta["filename"]] = CIFAR10.meta["md5"]
         for file, md5 in files.items():
             if (folder / file).exists():
-                _check_md5(folder / file, md5)
+                check_md5(folder / file, md5)
         if absent := [file for file in files if not (folder / file).exists()]:
 
             def fetch(place: Path):
@@ -207,11 +233,10 @@ def _read_cache(path: Path, name: str, split: str) -> ImageData:
 
 def _read_npz(path: Path, name: str, split: str) -> ImageData:
     """Arrays ``images`` (N, 3, 32, 32) uint8, ``labels`` (N,) integers and ``classes`` (names)."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            images, labels, classes = file["images"], file["labels"], file["classes"]
-    except (OSError, EOFError, ValueError, LookupError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path} is damaged or not a data file ({error})") from None
+    arrays = read_arrays(path)
+    if absent := [name for name in ("images", "labels", "classes") if name not in arrays]:
+        raise DataError(f"{path} is damaged or not a data file (it has no {absent[0]})")
+    images, labels, classes = arrays["images"], arrays["labels"], arrays["classes"]
     if images.shape[1:] != (3, 32, 32) or labels.dtype.kind not in "iu":
         raise DataError(
             f"{path} must hold images (N, 3, 32, 32) and integer labels, got images "
@@ -222,13 +247,3 @@ def _read_npz(path: Path, name: str, split: str) -> ImageData:
         return ImageData(torch.from_numpy(images), labels, tuple(classes.tolist()), name, split)
     except (ValueError, TypeError) as error:
         raise DataError(f"{path} is not a data file of this package: {error}") from None
-
-
-def _check_md5(path: Path, published: str):
-    with open(path, "rb") as file:
-        if hashlib.file_digest(file, "md5").hexdigest() == published:
-            return
-    raise DataError(
-        f"{path} is damaged (its MD5 is not the published one): "
-        "delete it to have it downloaded again"
-    )

@@ -10,8 +10,8 @@ import sys
 
 PARTS = {  # module: the extra of pyproject.toml that brings it
     "tyro": "cli", "pandas": "codes", "scipy": "codes", "sklearn": "codes", "skimage": "codes",
-    "torchvision": "data", "matplotlib": "plots", "seaborn": "plots", "onnx": "export",
-    "onnxscript": "export", "tensorboard": "tensorboard",
+    "torchvision": "data", "PIL": "data", "matplotlib": "plots", "seaborn": "plots",
+    "onnx": "export", "onnxscript": "export", "tensorboard": "tensorboard",
 }  # fmt: skip
 
 

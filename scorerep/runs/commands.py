@@ -7,7 +7,7 @@ looked for first, and then all arguments are read with the values of that budget
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar, Union
 
@@ -17,12 +17,16 @@ import tyro
 from scorerep import checkpoint
 from scorerep.checkpoint import CheckpointError
 from scorerep.data import data_root, load_data
+from scorerep.data.arrays import save_npz
 from scorerep.data.images import ImageData
+from scorerep.data.own import Reading
+from scorerep.data.sources import is_own
 from scorerep.model import ScoreModel
 from scorerep.runs.experiment import Experiment
 from scorerep.runs.fit import fit, load_experiment
 from scorerep.runs.floor import Floor
-from scorerep.runs.paper import PAPER, SEEDS, TIMES, BudgetName, at_budget
+from scorerep.runs.paper import OWN, PAPER, SEEDS, TIMES, BudgetName, at_budget
+from scorerep.sde import VESDE
 from scorerep.training import make_accelerator
 
 DESCRIPTIONS = {
@@ -41,6 +45,7 @@ DESCRIPTIONS = {
     "fig11-8": "MNIST, L1 codes of dimension 8, uniform t.",
     "fig11-16": "MNIST, L1 codes of dimension 16, uniform t.",
     "digits": "scikit-learn's 8×8 digits: no download, under two minutes on two cores.",
+    "own": "Your own pictures: --data FOLDER (or an .npz file), and --size 32 32 if sizes differ.",
 }
 Sampler = Literal[
     "heun", "stochastic_heun", "probability_flow", "euler_maruyama", "predictor_corrector"
@@ -59,8 +64,8 @@ class Budget:
 class Train(Generic[Chosen]):
     """Train a model, or go on with a run that was stopped. Start with: train digits
 
-    The runs are named after the paper's figures. At the end the codes are scored, and codes and
-    samples are drawn into the run's folder.
+    The runs are named after the paper's figures; for your own pictures: train own --data FOLDER.
+    At the end the codes are scored, and codes and samples are drawn into the run's folder.
     """
 
     experiment: Chosen
@@ -75,16 +80,10 @@ class Train(Generic[Chosen]):
     """Score and draw at the end."""
 
     def run(self):
-        experiment = self.experiment
+        experiment, train, test = read(self.experiment)
         name = f"{experiment.name}-{self.budget}-seed{experiment.seed}"
         folder = self.folder or Path("runs") / name
-        train = load_split(experiment, "train")
         first = make_accelerator(experiment.optimisation).is_main_process
-        report = self.report and experiment.model.latent > 0
-        if report and len(train.classes) < 2:
-            raise ValueError(
-                "the scores at the end need at least two classes: name more, or give --no-report"
-            )
         if first:
             print(
                 f"{experiment.name}, {self.budget} budget: {len(train)} images, effective "
@@ -93,13 +92,22 @@ class Train(Generic[Chosen]):
                 f"(relative to ½ Σ_pixels), {folder}/",
                 flush=True,
             )
+            if is_own(experiment.data) and experiment.times == "single_t":
+                from scorerep.runs.report import first_level
+
+                latent = max(experiment.model.latent, 1)
+                t = first_level(train, VESDE(), latent)
+                print(
+                    f"the code is learned at t = {experiment.single_t:g}; principal direction "
+                    f"{latent} of these pictures is as strong as the noise at t = {t:.2f}"
+                )
         model = fit(experiment, train, folder, tensorboard=self.tensorboard)
-        if not first or not report:
+        if not first or not self.report:
             return
         from scorerep.runs.report import overview, score_table
 
-        test = load_split(experiment, "test")
-        print(score_table(model, train, test).round(3).to_string())
+        if model.config.latent:
+            print(shown(score_table(model, train, test), train))
         if model.config.latent > 1:  # a picture of codes has two axes
             print(f"picture: {overview(model, test, folder / 'overview.png')}")
 
@@ -131,14 +139,15 @@ class Sweep(Generic[Chosen]):
         if self.workers < 1:
             raise ValueError(f"workers must be at least 1, got {self.workers}")
         folder = self.folder or Path("runs") / f"{self.experiment.name}-{self.budget}"
-        planned = sweep.runs(self.experiment, self.times, self.seeds)
-        train, test = (load_split(self.experiment, split) for split in ("train", "test"))
-        sweep.check_labels(train, test)
-        sweep.check_folder(folder, self.experiment, train, planned)
+        sweep.runs(self.experiment, self.times, self.seeds)  # before anything is read
+        experiment, train, test = read(self.experiment)
+        experiment = experiment.first_phase()  # which learns the code, and codes alone are scored
+        planned = sweep.runs(experiment, self.times, self.seeds)
+        sweep.check_folder(folder, experiment, train, planned)
         if self.workers > 1:
-            sweep.sweep_together(self.workers, self.experiment, folder, self.times, self.seeds)
-        table = sweep.sweep(self.experiment, train, test, folder, self.times, self.seeds)
-        print(table.round(3).to_string())
+            sweep.sweep_together(self.workers, experiment, folder, self.times, self.seeds)
+        table = sweep.sweep(experiment, train, test, folder, self.times, self.seeds)
+        print(shown(table, train))
         print(f"table: {folder / 'table.csv'}")
 
 
@@ -195,14 +204,21 @@ class Sample:
 
 @dataclass(frozen=True)
 class Encode:
-    """Write the codes of a data set's images to a CSV file, with their labels."""
+    """Write the codes of images to a CSV file: of the run's data, or of pictures that it never saw.
+
+    A row has the code, of your own pictures the file, and the label if there are labels.
+    """
 
     folder: Annotated[Path, tyro.conf.Positional]
     """The folder of a run, or book/checkpoints/fig3 and the like."""
     out: Path = Path("codes.csv")
     """The table to write."""
-    split: Literal["train", "test"] = "test"
-    """Which images."""
+    split: Literal["train", "test", "all"] | None = None
+    """Which images; test if not given, and all of --data."""
+    data: str | None = None
+    """Other pictures to encode: a folder or an .npz file, brought to the size of the run's."""
+    damaged: Literal["refuse", "skip"] | None = None
+    """Whether a picture that cannot be read ends the command, or is skipped; as in training."""
 
     def run(self):
         import pandas as pd
@@ -211,10 +227,23 @@ class Encode:
 
         check_out(self.out)
         experiment, model = coded(self.folder)
-        data = load_split(experiment, self.split)
-        codes = encode_in_batches(model, data).cpu().numpy()
-        table = pd.DataFrame(codes, columns=[f"z{i + 1}" for i in range(codes.shape[1])])
-        table["label"] = [data.classes[label] for label in data.labels.tolist()]
+        if self.data is not None:
+            experiment = replace(with_pictures(experiment, self.data), classes=())
+        if self.damaged is not None:
+            experiment = replace(experiment, damaged=self.damaged)
+        split = self.split or ("all" if is_own(experiment.data) and self.data else "test")
+        whole = split != "all" or is_own(experiment.data)
+        tables = []
+        for part in (split,) if whole else ("train", "test"):
+            data = experiment.load(part)
+            codes = encode_in_batches(model, data).cpu().numpy()
+            table = pd.DataFrame(codes, columns=[f"z{i + 1}" for i in range(codes.shape[1])])
+            if data.files:
+                table["file"] = data.files
+            if data.labelled:
+                table["label"] = [data.classes[label] for label in data.labels.tolist()]
+            tables.append(table)
+        table = pd.concat(tables, ignore_index=True)
         checkpoint.write_whole(self.out, lambda part: table.to_csv(part, index=False))
         print(f"{len(table)} codes: {self.out}")
 
@@ -225,13 +254,19 @@ class Evaluate:
 
     folder: Annotated[Path, tyro.conf.Positional]
     """The folder of a run, or book/checkpoints/fig3 and the like."""
+    data: str | None = None
+    """Other images to score codes of, or where the run's own pictures are now."""
 
     def run(self):
         from scorerep.runs.report import score_table
 
         experiment, model = coded(self.folder)
-        train, test = (load_split(experiment, split) for split in ("train", "test"))
-        print(score_table(model, train, test).round(3).to_string())
+        if self.data is not None:
+            experiment = with_pictures(experiment, self.data)
+        train, test = (experiment.load(split) for split in ("train", "test"))
+        if train.checksum() != checkpoint.read_card(self.folder).get("data_checksum"):
+            print("note: these are not the images that the model was trained on")
+        print(shown(score_table(model, train, test), train))
 
 
 @dataclass(frozen=True)
@@ -261,24 +296,43 @@ class Export:
 
 
 @dataclass(frozen=True)
-class Data:
-    """Fetch and check a data set, so that later commands need no network."""
+class Data(Reading):
+    """Fetch and check a data set, so that later commands need no network; or look at your pictures.
 
-    name: Annotated[Literal["digits", "mnist", "cifar10", "cifar10-part"], tyro.conf.Positional]
-    """Which one."""
+    Of your own pictures it says what would be trained on: how many, their size, their classes.
+    """
+
+    name: Annotated[str, tyro.conf.Positional]
+    """digits, mnist, cifar10, cifar10-part, or the path of a folder of pictures or an .npz file."""
+    out: Path | None = None
+    """Also write them to this .npz file, both splits, which is read faster and can be moved."""
 
     def run(self):
+        if self.out is not None:
+            check_out(self.out, ("npz",))
         source = {
             "digits": "scikit-learn's",
             "cifar10-part": "the part of CIFAR-10 that comes with the book",
         }.get(self.name, f"full, in {data_root().absolute()}")
-        for split in ("train", "test"):
-            data = load_data(self.name, split)
+        if is_own(self.name):
+            source = "your own"
+        parts = [load_data(self.name, split, **self.reading()) for split in ("train", "test")]
+        for data in parts:
             shape = "×".join(map(str, data.image_shape))
             print(
-                f"{self.name} {split}: {len(data):,d} images of {shape}, {source}, "
+                f"{self.name} {data.split}: {len(data):,d} images of {shape}, {source}, "
                 f"checksum {data.checksum()}"
             )
+            if is_own(self.name):
+                print(f"  {counts(data)}")
+        if is_own(self.name):
+            from scorerep.runs.report import first_level
+
+            t = first_level(parts[0], VESDE(), latent=2)
+            print(f"a first noise level for two numbers: t = {t:.2f}, as in --single-t {t:.2f}")
+        if self.out is not None:
+            save_npz(self.out, *parts)
+            print(f"pictures: {self.out}")
 
 
 @dataclass(frozen=True)
@@ -350,7 +404,42 @@ def _choice(runs: dict[str, Experiment]) -> Any:
 
 def load_split(experiment: Experiment, split: Literal["train", "test"]) -> ImageData:
     """The ``split`` of an experiment's data, its classes only."""
-    return load_data(experiment.data, split, experiment.classes or None)
+    return experiment.load(split)
+
+
+def read(experiment: Experiment) -> tuple[Experiment, ImageData, ImageData]:
+    """Both splits of an experiment's data, and the experiment for pictures of their size."""
+    if experiment.data == OWN and not Path(OWN).exists():
+        raise ValueError("data: say where your pictures are, --data FOLDER (or an .npz file)")
+    train, test = (experiment.load(split) for split in ("train", "test"))
+    return experiment.fitted_to(train) if is_own(experiment.data) else experiment, train, test
+
+
+def with_pictures(experiment: Experiment, data: str) -> Experiment:
+    """The same with other ``data``: pictures of whatever size are brought to that of its model."""
+    if not is_own(data):
+        return replace(experiment, data=data, size=None, colour="auto", damaged="refuse")
+    channels, *size = experiment.model.image_shape
+    colour = "grey" if channels == 1 else "rgb"
+    return replace(experiment, data=data, size=tuple(size), colour=colour)
+
+
+def shown(table: Any, data: ImageData) -> str:
+    """A table of scores for the terminal; says so if ``data`` have no labels to score by."""
+    text = table.round(3).to_string()
+    if data.labelled:
+        return text
+    return f"{text}\nno labels (all are of one class): silhouette, knn and probe are left out"
+
+
+def counts(data: ImageData, most: int = 20) -> str:
+    """How many images of each class; the first ``most`` classes."""
+    if not data.labelled:
+        return "no labels: scores that need them will be left out"
+    numbers = data.labels.bincount(minlength=len(data.classes)).tolist()
+    named = [f"{n} {name}" for name, n in zip(data.classes, numbers)]
+    left = f" and {len(named) - most} more" if len(named) > most else ""
+    return f"{len(named)} classes: {', '.join(named[:most])}{left}"
 
 
 def coded(folder: Path) -> tuple[Experiment, ScoreModel]:
@@ -368,7 +457,8 @@ def check_out(path: Path, kinds: Sequence[str] = ()):
         kinds: the suffixes that say a format; any if empty.
     """
     if kinds and path.suffix[1:].lower() not in kinds:
-        raise ValueError(f"out must end in .png, .pdf, .svg or the like, got {path}")
+        known = ".npz" if kinds == ("npz",) else ".png, .pdf, .svg or the like"
+        raise ValueError(f"out must end in {known}, got {path}")
     if path.is_dir():
         raise ValueError(f"out must be a file, and {path} is a folder")
     if not path.parent.is_dir():

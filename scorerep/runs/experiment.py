@@ -11,7 +11,9 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from scorerep.data.sources import CLASSES
+from scorerep.data.images import ImageData
+from scorerep.data.own import Reading
+from scorerep.data.sources import CLASSES, load_data
 from scorerep.model import ModelConfig
 from scorerep.objective import Objective
 from scorerep.sde import VESDE
@@ -55,7 +57,7 @@ class EncoderPhase:
 
 
 @dataclass(frozen=True)
-class Experiment:
+class Experiment(Reading):
     """One training run. The defaults are the quick start's, on scikit-learn's digits.
 
     ``ValueError`` names the entry that is not possible and says what is.
@@ -63,8 +65,8 @@ class Experiment:
 
     name: str = "digits"
     """Also the default name of the run's folder."""
-    data: Literal["digits", "mnist", "cifar10"] = "digits"
-    """Data set."""
+    data: str = "digits"
+    """digits, mnist or cifar10; or your own pictures, the path of a folder or of an .npz file."""
     classes: tuple[str, ...] = ()
     """Names of the classes to keep; empty for all."""
     model: ModelConfig = field(default_factory=quick_model)
@@ -91,10 +93,13 @@ class Experiment:
     """Of initial weights, batches, noise and dropout."""
 
     def __post_init__(self):
+        super().__post_init__()
         _check_choices(self)
         if not self.name.isprintable() or not self.name.strip(". ") or set(self.name) & set("/\\"):
             raise ValueError(f"name must be that of a folder, without a slash, got {self.name!r}")
-        known = CLASSES[self.data]
+        known = CLASSES.get(self.data, self.classes)  # those of a folder are known once it is read
+        if not self.data:
+            raise ValueError(f"data must be one of {', '.join(CLASSES)}, or a path, got nothing")
         if unknown := [name for name in self.classes if name not in known]:
             raise ValueError(
                 f"unknown class {unknown[0]!r}: {self.data} has the classes {', '.join(known)}"
@@ -113,6 +118,39 @@ class Experiment:
             raise ValueError("regulariser 'kl' and model.probabilistic=True go together")
         if self.encoder_phase is not None and not self.model.encoder_channels:
             raise ValueError("with encoder_phase, model.encoder_channels must be given")
+
+    def load(self, split: Literal["train", "test", "all"]) -> ImageData:
+        """The ``split`` of its data, its classes only; errors are those of ``load_data``."""
+        return load_data(self.data, split, self.classes or None, **self.reading())
+
+    def fitted_to(self, data: ImageData) -> "Experiment":
+        """The same for pictures of your own: of their size and colour, which are written down.
+
+        ``ValueError`` if the networks cannot halve the sides of ``data`` as often as they have to,
+        or a batch is larger than ``data``.
+        """
+        phases = {"optimisation": self.optimisation}
+        if self.encoder_phase is not None:
+            phases["encoder-phase.optimisation"] = self.encoder_phase.optimisation
+        if large := [name for name, phase in phases.items() if phase.batch_size > len(data)]:
+            options = " ".join(f"--{name}.batch-size {len(data)}" for name in large)
+            raise ValueError(
+                f"{self.data} has {len(data)} training images, fewer than a batch: give {options}"
+            )
+        channels, *size = data.image_shape
+        model = self.model
+        levels = [model.encoder_channels] if model.encoder_channels and model.latent else []
+        levels += [] if model.dense else [model.channels]
+        by = 2 ** (max(map(len, levels), default=1) - 1)
+        if any(side % by for side in size):
+            near = [max(by, round(side / by) * by) for side in size]
+            raise ValueError(
+                f"{self.data} has pictures of {size[0]}×{size[1]} (height × width), and this "
+                f"network needs multiples of {by}: give such a size, as --size {near[0]} {near[1]}"
+            )
+        model = replace(model, image_shape=data.image_shape)
+        colour = "grey" if channels == 1 else "rgb"
+        return replace(self, model=model, size=tuple(size), colour=colour)
 
     def objective(self) -> Objective:
         """Eq. (8), or Eq. (5) or (7) where the model has no code."""

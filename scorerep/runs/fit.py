@@ -92,7 +92,11 @@ def fit(
         save_every=save_every, name=experiment.name, progress=progress, writer=writer,
     )  # fmt: skip
     if model.config.latent and card["losses"] and card["losses"][-1]["code_std"] < COLLAPSED:
-        LOG.warning("the code of %s has collapsed: it is the same for all images", experiment.name)
+        LOG.warning(
+            "the code of %s has collapsed: it is the same for all images; a lower single_t or "
+            "regulariser_weight, or more steps, may help",
+            experiment.name,
+        )
     return model
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 import tyro
 
+from scorerep.data.own import Reading
 from scorerep.runs.losses import ROWS, answer, at_times, binned, grid, read_loss
 from scorerep.types import checks
 from scorerep.worlds.empirical import EmpiricalLaw
@@ -23,7 +24,7 @@ LOSSES = ["floor", "standard_error", "linear", "ceiling"]  # columns that scale 
 
 
 @dataclass(frozen=True)
-class Floor:
+class Floor(Reading):
     """Why does my loss stop falling? The least denoising loss that your images allow.
 
     Predicting noise (or x0, v, the score, a velocity) can never be perfect: a noisy image does not
@@ -31,8 +32,9 @@ class Floor:
     linear denoiser and of always answering the mean. Start with: floor digits --loss 0.05
     """
 
-    name: Annotated[Literal["digits", "mnist", "cifar10", "cifar10-part"], tyro.conf.Positional]
-    """The images: the training split, pixels in [-1, 1]."""
+    name: Annotated[str, tyro.conf.Positional]
+    """digits, mnist, cifar10, cifar10-part, or the path of your own images, a folder or an .npz
+    file: the training split, pixels in [-1, 1]."""
     target: Target = "eps"
     """What your network predicts: noise, clean image, v, score, EDM's F, or flow's velocity."""
     schedule: NoisePath = "vp-linear"
@@ -85,7 +87,7 @@ class Floor:
         if isinstance(loss, pd.DataFrame):
             loss = at_times(loss, schedule)
             times = torch.tensor(loss["t"].to_numpy())
-        images = load_data(self.name, "train").images
+        images = load_data(self.name, "train", **self.reading()).images
         generator = torch.Generator().manual_seed(self.seed)
         order = torch.randperm(len(images), generator=generator)
         n = len(images) if self.limit is None else checks.whole("limit", self.limit, 32, len(order))

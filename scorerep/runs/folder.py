@@ -17,6 +17,7 @@ from torch import nn
 from scorerep import checkpoint
 from scorerep.checkpoint import CheckpointError
 from scorerep.data.images import ImageData
+from scorerep.data.sources import is_own
 from scorerep.runs.experiment import Experiment
 
 STATE = "training.safetensors"
@@ -68,7 +69,11 @@ def check_same(folder: Path, card: dict[str, Any], experiment: Experiment, data_
             "choose another folder or delete this one"
         )
     if card.get("data_checksum") != data_checksum:
-        raise CheckpointError(f"{folder} was trained on other data than these")
+        raise CheckpointError(
+            f"{folder} was trained on other data than these: images were added, removed, changed "
+            f"or read in another way (checksum {card.get('data_checksum')}, now {data_checksum}); "
+            "choose another folder or delete this one"
+        )
 
 
 def finished_without_state(folder: Path, experiment: Experiment, card: dict[str, Any]) -> bool:
@@ -151,4 +156,6 @@ def _differing(old: Experiment, new: Experiment) -> list[str]:
         last = "frozen_iterations" if old.optimisation.frozen_iterations else "iterations"
         budget = {last: getattr(new.optimisation, last)}
         old = replace(old, optimisation=replace(old.optimisation, **budget))
+    if is_own(old.data) and is_own(new.data):  # pictures that were moved have the same checksum
+        old = replace(old, data=new.data, damaged=new.damaged)
     return [f.name for f in fields(old) if getattr(old, f.name) != getattr(new, f.name)]

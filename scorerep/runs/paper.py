@@ -57,6 +57,8 @@ def with_latent(experiment: Experiment, latent: int) -> Experiment:
     return replace(experiment, model=replace(experiment.model, latent=latent))
 
 
+OWN = "pictures"
+"""Where your own pictures are looked for if no other place is named."""
 HIGH_NOISE = replace(MNIST, times="uniform_sigma", optimisation=TWO_PHASES)
 PAPER: dict[str, Experiment] = {
     "fig2ab": MNIST,
@@ -79,9 +81,10 @@ PAPER: dict[str, Experiment] = {
     "fig11-8": with_latent(MNIST, 8),
     "fig11-16": with_latent(MNIST, 16),
     "digits": Experiment(times="single_t"),
+    "own": replace(MNIST, data=OWN, times="single_t", optimisation=TWO_PHASES),
 }
 """One value a run at the paper's settings. "fig10" is the model without a code beside the others;
-the quick start on scikit-learn's digits is not of the paper."""
+the quick start on scikit-learn's digits and the run on your own pictures are not of the paper."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +166,18 @@ _SINGLE_T = Budget(
     encoder_channels=(16, 32),
     draws_per_image=4,
 )
+# The code by a dense network at one noise level, then samples by a U-Net with that code.
+_OWN = Budget(
+    _schedule(0, frozen_iterations=1_500, warmup=100, precision="no"),
+    encoder_channels=(16, 32),
+    encoder_phase=EncoderPhase(
+        *_DENSE,
+        _schedule(1_000, warmup=100, regulariser_warmup=500, precision="no"),
+        draws_per_image=4,
+    ),
+)
 BOOK: dict[str, Budget] = {
+    "own": _OWN,
     "fig2ab": replace(
         _MNIST, optimisation=_schedule(3_500, batch_size=64, warmup=500, precision="no")
     ),

@@ -20,9 +20,8 @@ import torch
 from filelock import FileLock, Timeout
 
 from scorerep import checkpoint
-from scorerep.codes.attributes import attributes
-from scorerep.codes.scores import encode_in_batches, pca_codes, score_codes
-from scorerep.data import load_data
+from scorerep.codes.attributes import scorable_attributes
+from scorerep.codes.scores import NEIGHBOURS, encode_in_batches, pca_codes, score_codes
 from scorerep.data.images import ImageData
 from scorerep.model import ScoreModel
 from scorerep.runs import folder as folders
@@ -39,6 +38,8 @@ SPLITS = ("train", "test")
 class Scorer:
     """Scores of codes on one data set; attributes and subsets are found once.
 
+    Data of one class have no labels to score by: silhouette, knn and probe are left out.
+
     Args:
         train: the classifiers and regressions are fitted on at most ``most`` of these images.
         test: scored on at most ``most`` of these, the first ones.
@@ -47,7 +48,8 @@ class Scorer:
     def __init__(self, train: ImageData, test: ImageData, most: int = 10_000):
         self.train = train.subset(min(most, len(train)))
         self.test = test.subset(min(most, len(test)))
-        self.attributes = [attributes(data.floats()) for data in (self.train, self.test)]
+        self.attributes = scorable_attributes(self.train.floats(), self.test.floats())
+        self.labels = [data.labels if train.labelled else None for data in (self.train, self.test)]
 
     def model(self, model: ScoreModel) -> pd.Series:
         """Of the codes of a model: see ``codes.scores.score_codes``."""
@@ -60,8 +62,9 @@ class Scorer:
     def codes(self, train_codes, test_codes) -> pd.Series:
         """Of codes of ``self.train`` and ``self.test``."""
         return score_codes(
-            train_codes, self.train.labels, test_codes, self.test.labels, *self.attributes
-        )
+            train_codes, self.labels[0], test_codes, self.labels[1], *self.attributes,
+            k=min(NEIGHBOURS, len(self.train)),
+        )  # fmt: skip
 
 
 def sweep(
@@ -90,7 +93,6 @@ def sweep(
             for more steps than were kept; before anything is trained.
     """
     folder, planned, scorer = Path(folder), runs(experiment, times, seeds), None
-    check_labels(train, test)
     check_folder(folder, experiment, train, planned)
     for run in planned:
         place = place_of(run, folder)
@@ -142,15 +144,6 @@ def runs(experiment: Experiment, times: Sequence[float], seeds: Sequence[int]) -
 
 def place_of(run: Experiment, folder: Path) -> Path:
     return folder / f"t{run.single_t:g}-seed{run.seed}"
-
-
-def check_labels(*parts: ImageData):
-    """``ValueError`` for images of one class, whose codes cannot be scored."""
-    for data in parts:
-        if len(data.classes) < 2:
-            raise ValueError(
-                f"scores need images of at least two classes, got {', '.join(data.classes)} alone"
-            )
 
 
 def check_folder(
@@ -221,7 +214,7 @@ def _work(
     rank: int, workers: int, experiment: Experiment, folder: Path, times: tuple, seeds: tuple
 ):
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
-    train, test = (load_data(experiment.data, s, experiment.classes or None) for s in SPLITS)
+    train, test = (experiment.load(split) for split in SPLITS)
     sweep(experiment, train, test, folder, times, seeds, progress=rank == 0)
 
 

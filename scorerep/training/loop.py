@@ -83,7 +83,7 @@ def training_loop(
         )
     if seed < 0:
         raise ValueError(f"seed must be 0 or more, got {seed}")
-    if getattr(model.config, "num_classes", 0) and not hasattr(data, "labels"):
+    if getattr(model.config, "num_classes", 0) and getattr(data, "labels", None) is None:
         raise ValueError("data must have labels, (len(data),) integers, for a model of num_classes")
     return _steps(model, data, objective, optimisation, seed, resume, accelerator)
 

@@ -219,7 +219,7 @@ class Explorer {
 
   /** What the sampler starts from: noise alone at t = 1, else x_0 + τ(t) ε. */
   startingPoint({ t, seed, origin }) {
-    const noise = this.flow.normal(seed, this.width * this.height);
+    const noise = this.flow.normal(seed, this.images[0].length);
     const tau = this.sde.tau(t);
     return noise.map((value, i) => tau * value + (t === 1 ? 0 : this.images[origin][i]));
   }
@@ -342,11 +342,15 @@ function element(name, properties) {
   return Object.assign(document.createElement(name), properties);
 }
 
-/** Grey values in [−1, 1], others clipped, as width × height pixels of a canvas. */
+/** Values in [−1, 1], others clipped, as width × height pixels of a canvas: grey, or three planes. */
 function paint(canvas, values, width, height, left = 0, top = 0) {
   const pixels = new ImageData(width, height);
-  for (let i = 0; i < width * height; i++) {
-    pixels.data.fill((values[i] + 1) * 127.5, 4 * i, 4 * i + 3);
+  const size = width * height;
+  for (let i = 0; i < size; i++) {
+    for (let colour = 0; colour < 3; colour++) {
+      const plane = values.length === size ? 0 : colour * size;
+      pixels.data[4 * i + colour] = (values[plane + i] + 1) * 127.5;
+    }
     pixels.data[4 * i + 3] = 255;
   }
   canvas.getContext("2d").putImageData(pixels, left, top);
