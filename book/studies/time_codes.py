@@ -7,8 +7,9 @@
 
 MNIST. Probes and regressions are fitted on random training images and scored on as many random
 test images: the two halves of MNIST's test images have other writers. The noisy or clean input
-itself, averaged over 8 × 8 fields, is one more layer. Every command can be stopped and given again: training goes on from its last saved state,
-and rows that are in the table are not computed again (delete them for that).
+itself, averaged over 8 × 8 fields, is one more layer. Every command can be stopped and given
+again: training goes on from its last saved state, and rows that are in the table are not computed
+again (delete them for that).
 """
 
 from collections.abc import Iterator
