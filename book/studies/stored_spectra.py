@@ -1,6 +1,6 @@
 """Reads what ``spectra`` wrote, and says where on the axis of noise the nats of a spectrum lie.
 
-    spectrum, row = stored("class", 6_000)      # results/spectra.csv, MNIST; size 0 is all images
+    spectrum, row = stored("class", 6_000)      # of MNIST; size 0 is all images
     tail(spectrum), median_sigma(spectrum), mean_weight(spectrum)
 
 All of it is for the book's VE-SDE, whose spectra the tables hold.
