@@ -54,15 +54,22 @@ def constants(node: ast.AST) -> list[float]:
     return found
 
 
+def named(node: ast.AST) -> set[str]:
+    return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+
+
 def guards(source: str) -> tuple[set[float], list[tuple[float, float]]]:
     """Numbers and intervals in a cell's assertions, and in what they name: loops over displays."""
     numbers, intervals, tree = set(), [], ast.parse(source)
     asserted = [part for part in ast.walk(tree) if isinstance(part, ast.Assert)]
-    names = {n.id for part in asserted for n in ast.walk(part) if isinstance(n, ast.Name)}
+    names = {name for part in asserted for name in named(part)}
+    for part in ast.walk(tree):  # a loop over what is named passes its numbers on
+        if isinstance(part, ast.For) and names & named(part.target):
+            names |= named(part.iter)
     for part in ast.walk(tree):
         targets = part.targets if isinstance(part, ast.Assign) else [getattr(part, "target", None)]
         listed = getattr(part, "iter", None) or getattr(part, "value", None)
-        bound = {n.id for t in targets if t for n in ast.walk(t) if isinstance(n, ast.Name)}
+        bound = {name for target in targets if target for name in named(target)}
         if bound & names and isinstance(listed, ast.Tuple | ast.List | ast.Dict):
             numbers |= set(constants(listed))
     for part in asserted:
@@ -79,16 +86,13 @@ def guards(source: str) -> tuple[set[float], list[tuple[float, float]]]:
     return numbers, intervals
 
 
-def printed(page: str) -> set[float]:
-    """The numbers in the stored references of a page."""
-    file = references.GOLDEN / f"{page}.json"
-    if not file.exists():
-        return set()
-    lines = [
-        line for cell in json.loads(file.read_text("utf-8")).values() for line in cell["output"]
-    ]
-    text = re.sub(r"(?<=\d),(?=\d{3})", "", " ".join(map(str, lines))).replace("−", "-")
-    return {abs(float(number)) for number in re.findall(r"\d+(?:\.\d+)?", text)}
+def printed(path) -> set[float]:
+    """The numbers in the stored references of a page's checked cells."""
+    keys = {references.cell_key(cell) for cell in references.checked_cells(path)}
+    stored = [c for key, c in references.references(path).items() if key in keys]
+    text = " ".join(str(line) for cell in stored for line in cell["output"])
+    text = re.sub(r"(?<=\d),(?=\d{3})", "", text)
+    return {float(number) for number in re.findall(r"\d+(?:\.\d+)?", text)}
 
 
 def held(value: float, decimals: int, percent: bool, numbers: set[float], intervals) -> bool:
@@ -107,7 +111,7 @@ def held(value: float, decimals: int, percent: bool, numbers: set[float], interv
 def unguarded(path) -> list[str]:
     text = path.read_text("utf-8")
     notebook = chapters.read(path)
-    numbers, intervals = printed(path.stem), []
+    numbers, intervals = printed(path), []
     for cell in chapters.code_cells(notebook):
         found = guards(cell.source)
         numbers |= found[0]
@@ -159,6 +163,7 @@ def test_number_that_nothing_holds_is_told(page, sentence):
         "assert values.between(0.6, 0.65).all()",
         "typed = {'a': 0.62}\nassert typed == found",
         "for value, wanted in ((found, 0.62),):\n    assert value == wanted",
+        "typed = {'a': (0.62, 1)}\nfor name, end in typed.items():\n    assert found[name] == end",
     ],
 )
 @pytest.mark.parametrize("sentence", ["It rose to 0.62.", "Of the images 62 % were."])
@@ -171,9 +176,14 @@ def test_wide_interval_holds_no_number(page):
 
 
 def test_what_a_checked_cell_printed_holds_a_number_as_it_is_rounded(page, tmp_path):
-    path = page("It rose to 0.62, of 6,240.5 images, or 62 %; before, 0.63.")
-    cell = {"code": "", "output": ["share 0.6249", "images 6,240.5"]}
-    (tmp_path / "page.json").write_text(json.dumps({"0": cell}))
+    path = page(
+        "It rose to 0.62, of 6,240.5 images, or 62 %; before, 0.63.", ":tags: [CHECK]\n\nprint(a)"
+    )
+    path.write_text(path.read_text().replace("CHECK", references.TAG))
+    (cell,) = references.checked_cells(path)
+    old = {"code": "", "output": ["share 0.63"]}
+    new = {"code": "", "output": ["share 0.6249", "images 6,240.5"]}
+    (tmp_path / "page.json").write_text(json.dumps({"0": old, references.cell_key(cell): new}))
     assert unguarded(path) == ["0.63"]
 
 
