@@ -114,7 +114,7 @@ def sample(model, z, steps=40, rho=7):
 
 @torch.no_grad()
 def knn_accuracy(model, train_set, test_set, k=15):
-    """Share of test codes whose k nearest codes vote for their class."""
+    """Share of test codes whose class is most frequent among k nearest."""
     (x, y), (x_test, y_test) = train_set, test_set
     z, z_test = model.encoder(x), model.encoder(x_test)
     z_test, z = (z_test - z.mean(0)) / z.std(0), (z - z.mean(0)) / z.std(0)

@@ -89,17 +89,17 @@ class Arguments:
     what: Annotated[
         Literal["cost", "conditional", "classifier", "samples", "entropy"], tyro.conf.Positional
     ]
-    """What to do."""
+    """Measure the cost of a step, train one of the two networks, draw and judge samples, or ask the classifier."""
     iterations: int = 0
-    """Of the training, or of each timing; 0 for the book's."""
+    """Iterations of the training, or of each timing; 0 for the book's."""
     samples: int = 1_000
-    """Of each setting."""
+    """Samples of each setting."""
     images: int = 20_000
-    """Of the empirical law."""
+    """Training images of the empirical law."""
     steps: int = 14
-    """Of Heun's method."""
+    """Steps of Heun's method."""
     seed: int = 0
-    """Of training and noise."""
+    """Seed of the training and of the samplers' noise."""
     runs: Path = Path("runs")
     """Where trainings live."""
     checkpoints: Path = Path("book/checkpoints")
@@ -145,6 +145,7 @@ def measure_cost(a: Arguments):
 
     Unlike a clock's they do not count what else the machine does; one thread, no GPU.
     """
+    torch.set_num_threads(1)
     data, chunk = load_data("mnist", "train"), 5
     rounds = max(1, (a.iterations or 20) // chunk)
     score = CONDITIONAL.objective()

@@ -1,7 +1,7 @@
 """Sample quality of the shipped MNIST models, and of samplers against network evaluations.
 
     python -m book.studies.samplers quality book/checkpoints/fig2ab book/checkpoints/fig3
-    python -m book.studies.samplers compare book/checkpoints/fig3 --samples 1000
+    python -m book.studies.samplers compare book/checkpoints/fig3 --samples 500
 
 write results/quality.csv and results/samplers.csv. Samples have the codes or labels of test images,
 where the model knows any; the digit classifier scores them: the Fréchet distance of its features to
@@ -48,11 +48,11 @@ class Arguments:
     folders: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Checkpoint folders."""
     samples: int = 2_000
-    """Of each."""
+    """Samples of each setting; the book's comparison has 500."""
     most: int = 2_000
-    """Most network evaluations a sample."""
+    """Skip settings of more network evaluations a sample."""
     seed: int = 0
-    """Of the noise."""
+    """Seed of the noise."""
     classifier: Path = Path("book/checkpoints/mnist-classifier")
     """The judge."""
     folder: Path = Path("book/results")
@@ -93,8 +93,12 @@ def main(arguments: Arguments):
     name, samplers = measured[arguments.what]
     path = arguments.folder / name
     key = ["model", "sampler", "evaluations"]
-    done = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=key)
-    done = set(done[key].itertuples(index=False, name=None))
+    table = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=[*key, "samples"])
+    if sizes := set(table.samples) - {n}:
+        raise ValueError(
+            f"{path} has rows of {sorted(sizes)} samples; distances of {n} do not compare with them"
+        )
+    done = set(table[key].itertuples(index=False, name=None))
 
     def add(row: dict):
         merge_rows(pd.DataFrame([row]), path, key)

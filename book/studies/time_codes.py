@@ -3,10 +3,13 @@
     python -m book.studies.time_codes train          # 15 processor minutes; checkpoints/time-codes
     python -m book.studies.time_codes probe          # the trained codes at each t: a minute
     python -m book.studies.time_codes features       # the U-Net of fig10, no encoder: some minutes
+    python -m book.studies.time_codes features --untrained --times 0.05 0.5 0.7 0.95    # a control
 
-MNIST. Probes and regressions are fitted on the first training images and scored on as many test
-images. Every command can be stopped and given again: training goes on from its last saved state,
-and rows that are in the table are not computed again (delete them for that).
+MNIST. Probes and regressions are fitted on random training images and scored on as many random
+test images: the two halves of MNIST's test images have other writers. The noisy or clean input
+itself, averaged over 8 × 8 fields, is one more layer. Every command can be stopped and given
+again: training goes on from its last saved state, and rows that are in the table are not computed
+again (delete them for that).
 """
 
 from collections.abc import Iterator
@@ -16,6 +19,7 @@ from typing import Annotated, Literal
 
 import pandas as pd
 import torch
+import torch.nn.functional as F
 import tyro
 from filelock import FileLock
 
@@ -24,6 +28,7 @@ from scorerep.codes.attributes import attributes
 from scorerep.codes.scores import encode_in_batches, linear_probe, linear_r2
 from scorerep.codes.time import CodesAt, TimeCodeModel, TimeCodeObjective, features_at
 from scorerep.data import load_data
+from scorerep.data.images import ImageData
 from scorerep.model import ModelConfig, ScoreModel
 from scorerep.runs.fit import train_for
 from scorerep.runs.paper import at_budget
@@ -31,8 +36,10 @@ from scorerep.runs.tables import merge_rows
 from scorerep.sde import VESDE
 from scorerep.times import DensityTime, UniformTime
 from scorerep.training import Optimisation
+from scorerep.types import Codes
 
 TIMES = (0.05, 0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.95)
+FIELDS = 8  # a side, of the input beside layers of 64 and 128 numbers
 KEY = ["source", "latent", "pool", "input", "layer", "t", "seed"]
 
 
@@ -112,7 +119,10 @@ class Table:
     """Of the noise in noisy inputs; a trained code's row has the seed of its training."""
 
     def run(self):
-        splits = [load_data("mnist", split, limit=self.most) for split in ("train", "test")]
+        splits = []
+        for split in ("train", "test"):
+            data = load_data("mnist", split)
+            splits.append(data.subset(self.most, torch.Generator().manual_seed(0)))
         known = [attributes(data.floats()) for data in splits]
         for group in self.groups():
             if _has(self.out, group):
@@ -165,11 +175,14 @@ class Features(Table):
     """What the network is shown: x_t, or x_0 and the t of a noisier image."""
     pool: int = 2
     """Features are averaged over pool × pool fields."""
+    untrained: bool = False
+    """Draw the network's weights instead of reading them: the control."""
 
     def groups(self) -> list[dict]:
+        source = "untrained features" if self.untrained else "features"
         return [
             {
-                "source": "features", "latent": 0, "pool": self.pool, "input": kind, "t": t,
+                "source": source, "latent": 0, "pool": self.pool, "input": kind, "t": t,
                 "seed": self.seed,
             }
             for kind in self.inputs
@@ -177,13 +190,26 @@ class Features(Table):
         ]  # fmt: skip
 
     def codes(self, group: dict, splits) -> Iterator[tuple[str, list]]:
-        model = ScoreModel.from_pretrained(self.folder)
-        found = [
-            features_at(model, data, group["t"], group["input"] == "noisy", self.pool, seed)
-            for seed, data in enumerate(splits, start=2 * self.seed)
-        ]
+        model, noisy = ScoreModel.from_pretrained(self.folder), group["input"] == "noisy"
+        if self.untrained:
+            torch.manual_seed(self.seed)
+            model = ScoreModel(model.config).eval()
+        found = []
+        for seed, data in enumerate(splits, start=2 * self.seed):
+            layers = features_at(model, data, group["t"], noisy, self.pool, seed)
+            found.append(layers | {f"input {FIELDS}": fields(model, data, group["t"], noisy, seed)})
         for layer in found[0]:
             yield layer, [codes[layer] for codes in found]
+
+
+def fields(model: ScoreModel, data: ImageData, t: float, noisy: bool, seed: int) -> Codes:
+    """The input of ``features_at``, averaged over 8 × 8 fields: as many numbers as a layer has."""
+    generator, parts = torch.Generator().manual_seed(seed), []
+    for x in data.floats().split(250):
+        if noisy:
+            x = model.sde.perturb(x, t, torch.randn(x.shape, generator=generator))
+        parts.append(F.adaptive_avg_pool2d(x, FIELDS).flatten(1))
+    return torch.cat(parts)
 
 
 def _has(out: Path, group: dict) -> bool:

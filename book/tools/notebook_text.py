@@ -12,6 +12,7 @@ import re
 from pybtex.database import Entry
 from pybtex.richtext import Text
 
+from book.tools.chapter_map import table
 from book.tools.chapters import ChapterError
 from book.tools.contents import listing
 from book.tools.notebook_labels import EQUATION, Directive, Labels, authors, blocks, hash_of
@@ -49,6 +50,8 @@ def _render(block: Directive, labels: Labels, page: str) -> str:
         return ""
     if name == "chapter-list":
         return plain(listing(), labels, page)
+    if name == "chapter-map":
+        return plain(table(), labels, page)
     if name == "math":
         equation = f"$$\n{body.strip()}\n$$" + (f" ({block.label})" if block.label else "")
         return _prose(equation, labels)

@@ -55,7 +55,7 @@ def knn_accuracy(
     test_labels: ArrayLike,
     k: int = NEIGHBOURS,
 ) -> float:
-    """Share of test codes whose k nearest training codes (Euclidean) vote for their class."""
+    """Share of test codes whose class is the most frequent of the k nearest (Euclidean)."""
     train, test = _split(train_codes, train_labels, test_codes, test_labels)
     k = checks.whole("k", k, 1, len(train[0]))  # at most the number of training codes
     return float(KNeighborsClassifier(k).fit(*train).score(*test))

@@ -56,6 +56,12 @@ def test_all_learners_of_a_seed_start_from_one_encoder_of_one_size(latent):
             assert torch.equal(tensor, other[key]), (name, key)
 
 
+def test_penalty_of_the_beta_vae_has_its_full_weight_from_the_first_step():
+    learner = representations.learner("β-VAE", "mnist", 2, seed=0)
+    assert learner.objective.regulariser_weight == representations.BETA
+    assert learner.optimisation.regulariser_at(0) == 1.0
+
+
 @pytest.mark.parametrize(
     ("shape", "channels"), [((1, 28, 28), (4, 8)), ((3, 32, 32), (4, 4, 8)), ((5,), (16,))]
 )

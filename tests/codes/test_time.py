@@ -203,4 +203,13 @@ def test_killed_table_of_features_keeps_what_it_has_and_goes_on(tmp_path, monkey
     features.run()
     table = pd.read_csv(out)
     assert done == [0.3, 0.7]
-    assert table.groupby("t").size().to_dict() == {0.3: 6, 0.7: 6}
+    assert table.groupby("t").size().to_dict() == {0.3: 7, 0.7: 7}
+
+
+def test_fields_of_the_input_have_the_noise_that_the_layers_saw():
+    data = load_data("mnist", "test").subset(300)
+    model = ScoreModel.from_pretrained("book/checkpoints/fig10")
+    seen = features_at(model, data, 0.9, True, 2, seed=4)["input"]  # noise of 18, images of 1
+    fine = command.fields(model, data, 0.9, True, seed=4).view(-1, 8, 8)
+    coarse = torch.nn.functional.adaptive_avg_pool2d(fine, 2).flatten(1)
+    assert torch.corrcoef(torch.stack([coarse.flatten(), seen.flatten()]))[0, 1] > 0.9

@@ -1,6 +1,7 @@
 """The gallery of the front page and its list of chapters, and the index of the paper's figures.
 
-``chapter-list`` is made from the chapters (book/tools/contents.py). ``gallery`` shows pictures of
+``chapter-list`` is made from the chapters (book/tools/contents.py), and so is ``chapter-map``, of
+what they need and how long they take (book/tools/chapter_map.py). ``gallery`` shows pictures of
 the executed chapters, so it is always in step with them; ``paper-figures`` is a table. Both read
 a YAML file beside the chapters (gallery.yml, paper_figures.yml) and know only figures of chapters
 that are in the table of contents.
@@ -14,7 +15,7 @@ from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
 
-from book.tools import chapters, contents
+from book.tools import chapter_map, chapters, contents
 
 BOOK = chapters.ROOT / "book"
 PICTURES = chapters.ROOT / "_build" / "gallery"
@@ -68,6 +69,14 @@ class ChapterList(ListDirective):
         return self.parsed(contents.listing())
 
 
+class ChapterMap(ListDirective):
+    file = "contents.py"
+
+    def run(self):
+        picture = nodes.raw("", chapter_map.drawing(), format="html")
+        return [picture, *self.parsed(chapter_map.table())]
+
+
 class Gallery(ListDirective):
     file = "gallery.yml"
 
@@ -107,6 +116,7 @@ class PaperFigures(ListDirective):
 
 def setup(app):
     app.add_directive("chapter-list", ChapterList)
+    app.add_directive("chapter-map", ChapterMap)
     app.add_directive("gallery", Gallery)
     app.add_directive("paper-figures", PaperFigures)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
