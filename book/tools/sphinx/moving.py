@@ -13,6 +13,7 @@ from pathlib import Path
 
 FOLDER = "_static/moving"
 DATA = re.compile(r'<script type="application/json" class="moving-data">(.*?)</script>', re.DOTALL)
+ALT = re.compile(r'(<img class="moving-still"[^>]* alt=")[^"]*"')
 STILL = re.compile(r'(<img class="moving-still") src="data:image/webp;base64,([^"]+)"')
 
 
@@ -45,7 +46,7 @@ def take_out(body: str, folder: Path, address: str) -> str:
 def with_alt(html: str, alt: str) -> str:
     """A moving picture's HTML whose still has the alternative text of its cell."""
     words = escape(alt)
-    return re.sub(r'(<img class="moving-still"[^>]* alt=")[^"]*"', lambda m: f'{m[1]}{words}"', html)
+    return ALT.sub(lambda match: f'{match[1]}{words}"', html)
 
 
 def _name(content: bytes) -> str:
