@@ -124,7 +124,6 @@ class Panel {
       const [l, r, b, t] = mark.box;
       mark.place = [this.x(l), this.y(t), this.x(r) - this.x(l), this.y(b) - this.y(t)];
       mark.image = new Image();
-      mark.image.addEventListener("load", () => this.picture.show());
       mark.image.src = mark.sheet;
     } else if (mark.kind === "bars") {
       mark.elements = mark.frames[0].filter((_, i) => i % 2).map((_, i) => svg("path", {
@@ -254,8 +253,12 @@ class Picture {
     const box = html("div", { class: "moving-controls" }, live);
     this.inputs = data.controls.map((control, i) => this.control(control, i, box));
     this.output = html("output", { "aria-live": "off" }, box);
-    this.show();
-    root.classList.add("moving-ready");
+    // The still goes once every image of the picture is there.
+    const images = this.panels.flatMap((panel) => panel.marks).map((mark) => mark.image?.decode());
+    Promise.allSettled(images).then(() => {
+      this.show();
+      root.classList.add("moving-ready");
+    });
   }
 
   control(control, i, box) {

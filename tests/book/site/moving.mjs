@@ -41,14 +41,12 @@ const forms = (roots) => roots.map((root) => ["still", "live"].filter((form) =>
 /** Until marks have come to rest. */
 const rest = (page) => page.waitForTimeout(330);
 
-async function move(page, root, less) {
+async function move(page, root) {
   const place = await root.locator(".moving-data").getAttribute("data-src");
   const before = await page.evaluate((src) => [...document.scripts]
     .map((script) => script.src).filter((url) => url.endsWith(src.split("/").pop())), place);
   await root.scrollIntoViewIfNeeded();
   await root.locator(".moving-live").waitFor();
-  await page.waitForFunction((r) => r.classList.contains("moving-ready"), await root.elementHandle());
-  await page.waitForTimeout(100); // its sheets of images
   const found = { before, controls: [], gliding: false, dragged: null };
   found.named = await root.evaluate((r) => Boolean(r.getAttribute("aria-label") &&
     r.querySelector("[role=img]").getAttribute("aria-label").length > 20));
@@ -66,11 +64,9 @@ async function move(page, root, less) {
     let text = "";
     if (kind === "input") {
       await page.keyboard.press("End");
-      if (!less && !found.gliding) { // on the way it shows what is neither begin nor end
-        const now = await root.evaluate(state);
-        await rest(page);
-        found.gliding = now.drawn !== (await root.evaluate(state)).drawn;
-      }
+      const now = await root.evaluate(state); // on the way, if marks glide
+      await rest(page);
+      found.gliding ||= now.drawn !== (await root.evaluate(state)).drawn;
       await rest(page);
       states.push(await root.evaluate(state));
       const box = await input.boundingBox();
@@ -111,7 +107,7 @@ async function visit(name, look) {
     await page.goto(job.base + name, { waitUntil: "load" });
     await page.evaluate(() => window.MathJax?.startup?.promise);
     for (const root of await page.locator(".moving").all())
-      pictures.push(await move(page, root, look.includes("less")));
+      pictures.push(await move(page, root));
     await page.evaluate(axe);
     const violations = await page.evaluate(async (levels) => {
       const { violations } = await axe.run({ include: [[".moving"]] }, { runOnly: levels });
