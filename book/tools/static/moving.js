@@ -217,6 +217,7 @@ class Panel {
   drag() {
     const mark = this.handle, { controls } = this.picture.data;
     this.svg.classList.add("moving-drag");
+    if (mark.kind === "points") this.svg.classList.add("moving-free");
     const go = (event) => {
       const p = new DOMPoint(event.clientX, event.clientY).matrixTransform(
         this.svg.getScreenCTM().inverse());
