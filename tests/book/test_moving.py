@@ -177,7 +177,8 @@ def test_references_see_a_picture_and_none_of_its_data(shown):
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_chapter_has_a_picture_to_move(name):
     cells = chapters.code_cells(chapters.read(chapters.ROOT / f"book/{name}.md"))
-    calls = [cell for cell in cells if re.search(r"moving\.show\(|show_code_plane\(", cell.source)]
+    call = re.compile(r"^(moving\.)?show(_code_plane)?\(", re.MULTILINE)
+    calls = [cell for cell in cells if call.search(cell.source)]
     assert calls
     for cell in calls:
         figure = cell.metadata.mystnb
