@@ -309,7 +309,7 @@ class Picture {
       }
     });
     const values = controls.filter((control) => control.kind === "slider").map((control) =>
-      `${control.label} ${control.texts[this.at[controls.indexOf(control)]]}`);
+      `${control.label} = ${control.texts[this.at[controls.indexOf(control)]]}`);
     this.output.textContent = values.join(", ") + (sentence ? `: ${sentence}` : "");
     this.keys();
   }
