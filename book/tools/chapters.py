@@ -184,8 +184,8 @@ def environment() -> dict[str, str]:
     settings = {
         "PYTHONPATH": os.pathsep.join(paths),
         "SCOREREP_DATA": str(ROOT / os.environ.get("SCOREREP_DATA", "data")),
-        # A page has no kernel to answer sliders: views that move show a still picture (live.py).
-        "SCOREREP_STILL": "1",
+        # On a page, pictures that move share one script and style (moving.py).
+        "SCOREREP_PAGE": "1",
         # Threads that wait for work otherwise spin, and take the processor from those that have it.
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
     }

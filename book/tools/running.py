@@ -146,7 +146,7 @@ def execute(
         startup_timeout=SILENCE,
         iopub_timeout=SILENCE,
         record_timing=False,
-        store_widget_state=False,  # views are still pictures on a page (live.live_view)
+        store_widget_state=False,  # no widgets: pictures that move carry their data (moving.show)
         extra_arguments=["--log-level=ERROR"],  # no word about its local sockets
         resources={"metadata": {"path": str(folder)}},
         shutdown_kernel="immediate",

@@ -19,6 +19,7 @@ from nbformat import NotebookNode
 from sphinx.util import logging
 
 from book.tools import chapters, reach
+from book.tools.sphinx import moving
 
 FIGURES = re.compile(r"^```\{(gallery|paper-figures)\}", re.MULTILINE)  # of other pages
 HINT = "make chapter NAME={} runs it, make book all that have not run"
@@ -49,6 +50,10 @@ def _joined(path: Path, ran: NotebookNode) -> NotebookNode:
     """A chapter's source with the outputs of a run of the same code."""
     notebook = chapters.read(path)
     for cell, done in zip(chapters.code_cells(notebook), chapters.code_cells(ran), strict=True):
+        alt = " ".join(cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "").split())
+        for data in (output.get("data", {}) for output in done.outputs):
+            if alt and "moving-still" in data.get("text/html", ""):
+                data["text/html"] = moving.with_alt(data["text/html"], alt)
         cell.update(outputs=done.outputs, execution_count=done.execution_count)
     for name in ("language_info", "widgets"):
         if name in ran.metadata:
