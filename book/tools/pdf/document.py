@@ -10,7 +10,7 @@ import os
 import re
 import subprocess
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -228,11 +228,12 @@ def appendix(pages: Pages, titles: dict[str, str]) -> Iterator[str]:
     yield "</article>"
 
 
-def assemble(site: Path) -> tuple[str, Pages]:
+def assemble(site: Path, fonts: Sequence[Path] = ()) -> tuple[str, Pages]:
     """The document's HTML, and the pages it is made of.
 
     Args:
         site: the built site; ``FileNotFoundError`` if a page of _toc.yml is missing.
+        fonts: style sheets of the typefaces.
     """
     listed = parts()
     pages = Pages(site.resolve(), [name for names in listed.values() for name in names])
@@ -247,19 +248,21 @@ def assemble(site: Path) -> tuple[str, Pages]:
     entries.setdefault("Code", []).append(Entry("Code of the figures", CODE))
     numbered = {tree.caption for tree in parse_toc_yaml(chapters.ROOT / "_toc.yml").root.subtrees
                 if tree.numbered}  # fmt: skip
-    return _page(pages, bodies, entries, numbered), pages
+    return _page(pages, bodies, entries, numbered, fonts), pages
 
 
-def _page(pages: Pages, bodies: list[str], entries, numbered: set[str]) -> str:
+def _page(pages: Pages, bodies: list[str], entries: dict, numbered: set[str], fonts) -> str:
     front = pages.soup(pages.names[0])
     folder = pages.site / "book"
     config = yaml.safe_load((chapters.ROOT / "_config.yml").read_text("utf-8"))
-    styles = [
+    styles = [file.as_uri() for file in fonts]
+    styles += [
         Path(os.path.normpath(folder / unquote(urlsplit(link["href"]).path))).as_uri()
         for link in front.select('link[rel="stylesheet"]')
         if not urlsplit(link["href"]).scheme
     ]
-    sheets = "".join(f'<link rel="stylesheet" href="{uri}">' for uri in [*styles, CSS.as_uri()])
+    styles.append(CSS.as_uri())
+    sheets = "".join(f'<link rel="stylesheet" href="{uri}">' for uri in styles)
     maths, scripts = "", []
     for script in BeautifulSoup(_with_maths(pages), "html.parser").find_all("script"):
         if script.string and "window.MathJax" in script.string:
@@ -277,7 +280,12 @@ def _page(pages: Pages, bodies: list[str], entries, numbered: set[str]) -> str:
 <script>{maths}
 {lean}</script>
 {"".join(f'<script defer src="{uri}"></script>' for uri in scripts)}</head>
-<body>{title_page()}{contents(entries, numbered)}<main>{"".join(bodies)}</main></body></html>"""
+<body class="tex2jax_ignore mathjax_ignore">{title_page()}{contents(entries, numbered)}<main>{"".join(bodies)}</main></body></html>"""
+
+
+def front_pages(site: Path) -> list[Path]:
+    """The files of the site's front page."""
+    return [site / "book" / f"{parts()[''][0]}.html"]
 
 
 def _with_maths(pages: Pages) -> str:
