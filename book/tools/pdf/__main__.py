@@ -7,7 +7,6 @@ links to the file.
 """
 
 import argparse
-import re
 import sys
 import tempfile
 import time
@@ -18,12 +17,12 @@ import pypdfium2
 from book.tools import chapters
 from book.tools.assets.browser import MissingTool
 from book.tools.pdf import document, printing
+from book.tools.sphinx import whole_book
 
 SITE = chapters.ROOT / "_build" / "html"
 WORK = chapters.ROOT / "_build" / "pdf"
 NAME = "scorerep.pdf"
 LARGEST = 40e6  # bytes
-PLACE = re.compile(r'<p class="whole-book">.*?</p>', re.DOTALL)  # whole_book.py
 
 
 def make(site: Path = SITE, work: Path = WORK) -> tuple[Path, list[str]]:
@@ -52,11 +51,12 @@ def make(site: Path = SITE, work: Path = WORK) -> tuple[Path, list[str]]:
 
 
 def link(site: Path, size: str):
-    """Have the site's front page lead to the PDF, with its size."""
-    for name in document.front_pages(site):
-        text = name.read_text("utf-8")
-        words = f'<p class="whole-book">The whole book as one PDF: <a href="../{NAME}">{NAME}</a> ({size}).</p>'
-        name.write_text(PLACE.sub(lambda _: words, text), "utf-8")
+    """Have the site's front page lead to the PDF; ``ChapterError`` if it has no place for that."""
+    page = document.front_page(site)
+    text, places = whole_book.filled(page.read_text("utf-8"), f"../{NAME}", size)
+    if not places:
+        raise chapters.ChapterError(f"{page.name} has no directive whole-book for the link")
+    page.write_text(text, "utf-8")
 
 
 def main() -> bool:

@@ -24,8 +24,8 @@ from book.tools import chapters
 CSS = Path(__file__).with_name("print.css")
 POINTING = ("href", "aria-labelledby", "aria-describedby", "aria-controls", "for", "headers")
 ON_SCREEN_ONLY = (
-    "script:not([type^='math'])", "style", "button", "a.headerlink", ".sf-controls", "noscript",
-    ".explorer", "[data-explorer]", ".jupyter-widgets", ".toggle-button",
+    "script", "style", "button", "a.headerlink", ".sf-controls", "noscript",
+    ".explorer", ".whole-book", ".toggle-button", "#previews",
 )  # fmt: skip
 FOLDED = "details.hide"
 PLACE = "…"  # of a page's number, until the first printing tells it
@@ -283,9 +283,9 @@ def _page(pages: Pages, bodies: list[str], entries: dict, numbered: set[str], fo
 <body class="tex2jax_ignore mathjax_ignore">{title_page()}{contents(entries, numbered)}<main>{"".join(bodies)}</main></body></html>"""
 
 
-def front_pages(site: Path) -> list[Path]:
-    """The files of the site's front page."""
-    return [site / "book" / f"{parts()[''][0]}.html"]
+def front_page(site: Path) -> Path:
+    """The file of the site's front page."""
+    return site / "book" / f"{parts()[''][0]}.html"
 
 
 def _with_maths(pages: Pages) -> str:

@@ -10,9 +10,14 @@ const say = (value) => console.log(JSON.stringify(value));
 
 // What follows runs in the page.
 
-/** Formulas and pictures are there. */
+/** Formulas and pictures are there; a formula is one picture, whose words are its TeX. */
 async function settle() {
   await window.MathJax.startup.promise;
+  for (const { typesetRoot, math } of window.MathJax.startup.document.math) {
+    typesetRoot.querySelector("mjx-assistive-mml")?.remove(); // unseen, and as wide as unbroken lines
+    typesetRoot.setAttribute("role", "img");
+    typesetRoot.setAttribute("aria-label", math.trim());
+  }
   await document.fonts.ready;
   await Promise.all([...document.images].map((image) => image.decode().catch(() => {})));
 }
@@ -61,6 +66,8 @@ function problems(width) {
     if (wide > 1 && height > 1 && (right > width + 2 || left < -2))
       beyond.push(`${where(element)} from ${Math.round(left)} to ${Math.round(right)} of ${width} px`);
   }
+  const whole = document.documentElement.scrollWidth; // beyond it, the browser prints all smaller
+  if (whole > width + 1) beyond.unshift(`the document is ${whole} px wide, not ${width}`);
   const missing = [...document.images].filter((i) => i.naturalWidth === 0).map((i) => i.src);
   const merrors = [...document.querySelectorAll("mjx-merror")].map((e) => where(e));
   return { beyond: beyond.slice(0, 40), missing, merrors, formulas: document.querySelectorAll("mjx-container").length };
