@@ -20,11 +20,12 @@ from bs4 import BeautifulSoup, Tag
 from sphinx_external_toc.parsing import parse_toc_yaml
 
 from book.tools import chapters
+from book.tools.sphinx.addresses import plain
 
 CSS = Path(__file__).with_name("print.css")
 POINTING = ("href", "aria-labelledby", "aria-describedby", "aria-controls", "for", "headers")
 ON_SCREEN_ONLY = (
-    "script", "style", "button", "a.headerlink", ".sf-controls", "noscript",
+    "script", "style", "button", "a.headerlink", "noscript",
     ".explorer", ".whole-book", ".toggle-button", "#previews",
 )  # fmt: skip
 FOLDED = "details.hide"
@@ -138,6 +139,8 @@ class Pages:
             anchor = f"{CODE}.{name}.{len(kept) + 1}"
             if fold.summary:
                 fold.summary.decompose()
+            for code in fold.select("div.highlight pre"):
+                code.string = code.get_text()  # small, and without colours
             back = f'<a class="code-back" href="#{anchor}.from">{PLACE}</a>'
             kept.append(f'<div class="code-of" id="{anchor}">{back}{fold.decode_contents()}</div>')
             mark = f'<a class="code-at" id="{anchor}.from" href="#{anchor}">code: page {_place()}</a>'
@@ -210,9 +213,9 @@ def running_heads(entries: dict[str, list[Entry]]) -> str:
     """Styles that set each page's title at the head of its sheets."""
     rules = []
     for entry in [entry for pages in entries.values() for entry in pages]:
-        words = BeautifulSoup(entry.title, "html.parser").get_text(" ", strip=True)
-        words = re.sub(r"\s+", " ", re.sub(r"\\[()]|[{}$]", "", words)).replace('"', "”")
-        words = words.replace("\\", "")
+        words = BeautifulSoup(entry.title, "html.parser").get_text()
+        words = re.sub(r"\\\((.*?)\\\)", lambda formula: plain(formula[1]), words, flags=re.DOTALL)
+        words = " ".join(words.split()).replace("\\", "").replace('"', "”")
         rules.append(f'@page p-{entry.anchor} {{ @top-left {{ content: "{words}" }} }}')
     return "\n".join(rules)
 

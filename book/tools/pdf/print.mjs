@@ -17,6 +17,7 @@ async function settle() {
     typesetRoot.querySelector("mjx-assistive-mml")?.remove(); // unseen, and as wide as unbroken lines
     typesetRoot.setAttribute("role", "img");
     typesetRoot.setAttribute("aria-label", math.trim());
+    for (const part of typesetRoot.children) part.setAttribute("aria-hidden", "true");
   }
   await document.fonts.ready;
   await Promise.all([...document.images].map((image) => image.decode().catch(() => {})));
@@ -39,6 +40,12 @@ function fit() {
   for (const span of document.querySelectorAll("main .keep")) {
     const box = span.closest("td, th, p, li, dd, dt, figcaption");
     if (box && span.offsetWidth > box.clientWidth) span.classList.add("too-wide");
+  }
+  for (const output of document.querySelectorAll("main .cell_output pre")) {
+    output.style.whiteSpace = "pre";
+    const room = output.clientWidth, wide = output.scrollWidth;
+    if (wide > room) smaller(output, room, wide, 0.75);
+    output.style.whiteSpace = "";
   }
   const tables = [...document.querySelectorAll("main table")];
   for (const table of tables) {
