@@ -65,7 +65,7 @@ s = 1
 $$ (eq-two)
 """,
     "works.md": "# Works\n\n```{bibliography}\n```\n",
-    "works.bib": "@book{who2020, author={Who, Anna}, title={A Title}, year={2020}, publisher={P}}\n",
+    "works.bib": "@book{who2020, author={Who, A}, title={A Title}, year={2020}, publisher={P}}\n",
 }
 
 
@@ -121,7 +121,9 @@ def test_equations_terms_and_works_have_previews_and_other_links_none(site):
         "words.html#term-posterior-mean-denoiser",
         "works.html#id",
     }
-    text = {href.partition("#")[2]: BeautifulSoup(html, "html.parser") for href, html in found.items()}
+    text = {
+        href.partition("#")[2]: BeautifulSoup(html, "html.parser") for href, html in found.items()
+    }
     assert r"\begin{split}a &= b \\ c &= d < e\end{split}" in text["equation-eq-one"].get_text()
     assert text["equation-eq-two"].get_text() == r"\[s = 1\]"
     assert text["term-the-constant"].get_text() == "the constant What remains."

@@ -70,7 +70,8 @@ def main() -> bool:
     try:
         target, problems = make()
     except FileNotFoundError as error:
-        raise chapters.ChapterError(f"{error.filename} is not there: make book comes first") from None
+        missing = f"{error.filename} is not there: make book comes first"
+        raise chapters.ChapterError(missing) from None
     except (MissingTool, printing.PrintError) as error:
         raise chapters.ChapterError(f"no PDF was made: {error}") from None
     if problems:

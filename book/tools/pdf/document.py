@@ -8,10 +8,7 @@ is left out; code that the site folds moves to an appendix, with a link at its o
 import html
 import os
 import re
-import subprocess
-import tomllib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -20,7 +17,7 @@ from bs4 import BeautifulSoup, Tag
 from sphinx_external_toc.parsing import parse_toc_yaml
 
 from book.tools import chapters
-from book.tools.sphinx.addresses import plain
+from book.tools.pdf.front import PAGE_OF, PLACE, Entry, contents, running_heads, title_page
 
 CSS = Path(__file__).with_name("print.css")
 POINTING = ("href", "aria-labelledby", "aria-describedby", "aria-controls", "for", "headers")
@@ -29,17 +26,7 @@ ON_SCREEN_ONLY = (
     ".explorer", ".whole-book", ".toggle-button", "#previews",
 )  # fmt: skip
 FOLDED = "details.hide"
-PLACE = "…"  # of a page's number, until the first printing tells it
 CODE = "folded-code"  # the appendix with it
-
-
-@dataclass
-class Entry:
-    """A line of the contents, and what stands below it."""
-
-    title: str
-    anchor: str
-    children: list["Entry"] = field(default_factory=list)
 
 
 def parts() -> dict[str, list[str]]:
@@ -142,13 +129,11 @@ class Pages:
             for code in fold.select("div.highlight pre"):
                 code.string = code.get_text()  # small, and without colours
             back = f'<a class="code-back" href="#{anchor}.from">{PLACE}</a>'
-            kept.append(f'<div class="code-of" id="{anchor}">{back}{fold.decode_contents()}</div>')
-            mark = f'<a class="code-at" id="{anchor}.from" href="#{anchor}">code: page {_place()}</a>'
+            code = f'<div class="code-of" id="{anchor}">{back}{fold.decode_contents()}</div>'
+            kept.append(code)
+            words = f"code: page {PAGE_OF}"
+            mark = f'<a class="code-at" id="{anchor}.from" href="#{anchor}">{words}</a>'
             fold.replace_with(BeautifulSoup(mark, "html.parser"))
-
-
-def _place() -> str:
-    return f'<span class="page-of">{PLACE}</span>'
 
 
 def _words(heading: Tag) -> str:
@@ -161,65 +146,6 @@ def _words(heading: Tag) -> str:
     return copy.decode_contents().strip()
 
 
-def contents(entries: dict[str, list[Entry]], deep: set[str]) -> str:
-    """The list of contents; pages of the parts in ``deep`` with their sections."""
-    lines = []
-    for caption, pages in entries.items():
-        if caption:
-            lines.append(f'<p class="part">{html.escape(caption)}</p>')
-        for entry in pages:
-            lines.append(_line(entry, "toc-page"))
-            if caption in deep:
-                lines += [_line(child, "toc-section") for child in entry.children]
-    return f'<nav id="contents" aria-label="Contents"><h1>Contents</h1>{"".join(lines)}</nav>'
-
-
-def _line(entry: Entry, kind: str) -> str:
-    return (
-        f'<p class="{kind}"><a href="#{entry.anchor}"><span>{entry.title}</span>'
-        f'<span class="dots"></span>{_place()}</a></p>'
-    )
-
-
-def title_page() -> str:
-    """Title, authors, what it explains, and of which state of the sources it is."""
-    config = yaml.safe_load((chapters.ROOT / "_config.yml").read_text("utf-8"))
-    cited = yaml.safe_load((chapters.ROOT / "CITATION.cff").read_text("utf-8"))["references"][0]
-    names = ", ".join(f"{one['given-names']} {one['family-names']}" for one in cited["authors"])
-    return f"""<header id="title-page">
-<h1>{html.escape(config["title"])}</h1>
-<p class="authors">{html.escape(config["author"])}</p>
-<p>An executable book on <em>{html.escape(cited["title"])}</em><br>
-by {html.escape(names)} ({cited["year"]})</p>
-<p class="edition">{edition()}</p>
-<p class="edition">Every figure and every printed number comes from code that ran when the book was
-built. Code that draws a figure is at the end, page by page. What moves, and what answers to a
-reader, is on the site.</p></header>"""
-
-
-def edition() -> str:
-    """Version and, in a clone, commit and day."""
-    with (chapters.ROOT / "pyproject.toml").open("rb") as file:
-        version = tomllib.load(file)["project"]["version"]
-    command = ["git", "-C", str(chapters.ROOT), "log", "-1", "--format=%h of %cs"]
-    try:
-        commit = subprocess.run(command, capture_output=True, text=True).stdout.strip()
-    except FileNotFoundError:  # no git here
-        commit = ""
-    return f"Version {version}" + (f", commit {commit}" if commit else "")
-
-
-def running_heads(entries: dict[str, list[Entry]]) -> str:
-    """Styles that set each page's title at the head of its sheets."""
-    rules = []
-    for entry in [entry for pages in entries.values() for entry in pages]:
-        words = BeautifulSoup(entry.title, "html.parser").get_text()
-        words = re.sub(r"\\\((.*?)\\\)", lambda formula: plain(formula[1]), words, flags=re.DOTALL)
-        words = " ".join(words.split()).replace("\\", "").replace('"', "”")
-        rules.append(f'@page p-{entry.anchor} {{ @top-left {{ content: "{words}" }} }}')
-    return "\n".join(rules)
-
-
 def appendix(pages: Pages, titles: dict[str, str]) -> Iterator[str]:
     """The code that the site folds, by the pages it is on."""
     yield f'<article class="bd-article" id="{CODE}" style="page: p-{CODE}">'
@@ -227,7 +153,8 @@ def appendix(pages: Pages, titles: dict[str, str]) -> Iterator[str]:
     yield "the number beside each is the page that it belongs to.</p>"
     for name, sections in pages.folded.items():
         if sections:
-            yield f'<section><h2 id="{CODE}.{name}">{titles[name]}</h2>{"".join(sections)}</section>'
+            heading = f'<h2 id="{CODE}.{name}">{titles[name]}</h2>'
+            yield f"<section>{heading}{''.join(sections)}</section>"
     yield "</article>"
 
 
@@ -283,7 +210,8 @@ def _page(pages: Pages, bodies: list[str], entries: dict, numbered: set[str], fo
 <script>{maths}
 {lean}</script>
 {"".join(f'<script defer src="{uri}"></script>' for uri in scripts)}</head>
-<body class="tex2jax_ignore mathjax_ignore">{title_page()}{contents(entries, numbered)}<main>{"".join(bodies)}</main></body></html>"""
+<body class="tex2jax_ignore mathjax_ignore">{title_page()}{contents(entries, numbered)}
+<main>{"".join(bodies)}</main></body></html>"""
 
 
 def front_page(site: Path) -> Path:

@@ -130,15 +130,16 @@ def sitemap(addresses: list[str]) -> bytes:
 
 def language_models(app, names: list[str]) -> str:
     """The text of llms.txt: each page's source with its description."""
-    base, sources = app.config.html_baseurl, Path(app.outdir, "_sources")
+    base = app.config.html_baseurl
     root = app.env.get_doctree(names[0])
     lines = [f"# {app.config.html_title or app.config.project}", "", f"> {description(root)}", ""]
     lines += ["## Pages", ""]
     for name in names:
         doctree = app.env.get_doctree(name)
         title = clean_astext(app.env.titles[name])
-        source = next((f"_sources/{name}{end}" for end in (".md", ".ipynb")
-                       if (sources / f"{name}{end}").exists()), app.builder.get_target_uri(name))  # fmt: skip
+        source = f"_sources/{name}.md"
+        if not Path(app.outdir, source).exists():
+            source = app.builder.get_target_uri(name)
         words = description(doctree)
         lines.append(f"- [{title}]({base}{source})" + (f": {words}" if words else ""))
     return "\n".join(lines) + "\n"

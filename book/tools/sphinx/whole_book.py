@@ -9,7 +9,8 @@ from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
 PLACE = '<p class="whole-book" hidden></p>'
-FILLED = '<p class="whole-book">The whole book as one PDF: <a href="{address}">{name}</a>, {size}.</p>'
+LINK = '<a href="{address}">{name}</a>'
+FILLED = f'<p class="whole-book">The whole book as one PDF: {LINK}, {{size}}.</p>'
 ANY = re.compile(r'<p class="whole-book"[^>]*>.*?</p>', re.DOTALL)
 
 
