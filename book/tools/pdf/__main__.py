@@ -43,7 +43,9 @@ def make(site: Path = SITE, work: Path = WORK) -> tuple[Path, list[str]]:
             problems.append(f"{made.stat().st_size / 1e6:.1f} MB, more than {LARGEST / 1e6:.0f}")
         target = site / NAME
         made.replace(target)
-    number, pictures = len(pypdfium2.PdfDocument(target)), sum(map(len, pages.pictures.values()))
+    with pypdfium2.PdfDocument(target) as opened:
+        number = len(opened)
+    pictures = sum(map(len, pages.pictures.values()))
     size = f"{number} pages, {target.stat().st_size / 1e6:.1f} MB"
     link(site, size)
     print(f"{target.name}: {size}, {pictures} pictures, {printed.formulas} formulas")

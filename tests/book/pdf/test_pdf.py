@@ -100,7 +100,8 @@ def test_sheets_are_numbered(book):
 
 def test_every_picture_of_the_site_is_on_its_chapter_s_sheets(book):
     starts = first_sheets(book)
-    ends = [*sorted(starts.values())[1:], printing.destinations(command.SITE / command.NAME)["folded-code"]]  # fmt: skip
+    last = printing.destinations(command.SITE / command.NAME)[document.CODE]
+    ends = [*sorted(starts.values())[1:], last]
     counted = {}
     for (name, first), end in zip(sorted(starts.items(), key=lambda item: item[1]), ends):
         page = (command.SITE / "book" / f"{name}.html").read_text("utf-8")
@@ -180,7 +181,9 @@ def test_front_page_of_the_site_leads_to_the_file_and_says_its_size(book):
 
 SMALL = """<!DOCTYPE html><html lang="en" data-theme="light"><head><title>T</title>
 <link rel="stylesheet" href="{css}">
-<script>window.MathJax = {{startup: {{promise: Promise.resolve(), document: {{math: []}}}}}}</script>
+<script>
+window.MathJax = {{startup: {{promise: Promise.resolve(), document: {{math: []}}}}}}
+</script>
 </head><body><nav id="contents"><h1>Contents</h1><p class="toc-page"><a href="#one"><span>One</span>
 <span class="dots"></span><span class="page-of">…</span></a></p></nav><main>
 <article class="bd-article" id="one"><h1>One</h1><p>{words}</p>{body}</article></main></body></html>
