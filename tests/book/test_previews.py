@@ -150,10 +150,11 @@ def test_first_mention_of_a_term_leads_to_the_glossary_and_everyday_words_do_not
 @pytest.mark.parametrize(
     ("words", "found"),
     [("The ELBO is", "ELBO"), ("elbo", None), ("KL codes", "KL code"), ("precode", None),
+     ("Score", "score"), ("the scores", None),
      ("Tweedie’s formula", "Tweedie's formula"), ("kNN\naccuracy", "kNN accuracy")],
 )  # fmt: skip
 def test_term_is_told_as_sentences_have_it(words, found):
-    known = ["ELBO", "KL code", "Tweedie's formula", "kNN accuracy"]
+    known = ["score", "ELBO", "KL code", "Tweedie's formula", "kNN accuracy"]
     first = previews._first(words, dict.fromkeys(known))
     assert (first and first[0]) == found
 
@@ -171,6 +172,15 @@ def test_term_is_told_as_sentences_have_it(words, found):
 )
 def test_pages_address_follows_from_the_repository_s(repository, address):
     assert addresses.pages_address(repository) == address
+
+
+@pytest.mark.parametrize(
+    ("formula", "text"),
+    [(r"\sigma_{\max}", "σmax"), (r"\nabla_x\log p_t(x)", "∇x log pt(x)"), ("\\Sigma", "Σ"),
+     (r"p(x_0\mid x_t)", "p(x0|xt)"), (r"\lambda(t)", "λ(t)")],
+)  # fmt: skip
+def test_formula_is_plain_text_where_none_is_set(formula, text):
+    assert addresses.plain(formula) == text
 
 
 def properties(site, page):

@@ -48,15 +48,16 @@ def plain(formula: str) -> str:
 
     def sign(match: re.Match) -> str:
         name = match[1] or ""
-        case = "SMALL" if name[:1].islower() else "CAPITAL"
-        for known in (f"GREEK {case} LETTER {name.upper()}", name.upper()):
+        case, word = "SMALL" if name[:1].islower() else "CAPITAL", name.upper()
+        for known in (f"GREEK {case} LETTER {word.replace('LAMBDA', 'LAMDA')}", word):
             try:
                 return unicodedata.lookup(known)
             except KeyError:
                 continue
-        return {"mid": "|", "varphi": "φ", "to": "→"}.get(name, name)
+        return {"mid": "|", "varphi": "φ", "to": "→", "": ""}.get(name, f"\0{name}\0")
 
-    return re.sub(r"[{}_^$]|\s+", "", COMMAND.sub(sign, formula))
+    text = re.sub(r"_\{\0|[{}_^$]|\s+", "", COMMAND.sub(sign, formula))
+    return re.sub("\0+", " ", text).strip()
 
 
 def description(doctree: nodes.document) -> str:
@@ -84,7 +85,7 @@ def picture(app, doctree: nodes.document) -> tuple[str, str] | None:
 def tags(app, pagename: str, title: str, doctree: nodes.document) -> dict[str, str]:
     """Open Graph's properties of a page."""
     base, found = app.config.html_baseurl, {"og:title": title, "og:type": "article"}
-    found["og:site_name"] = app.config.project or app.config.html_title
+    found["og:site_name"] = app.config.html_title or app.config.project
     if words := description(doctree):
         found["og:description"] = words
     if base:

@@ -19,6 +19,7 @@ IDENTIFIER = re.compile(r'\sid="[^"]*"')
 MARKUP = '<script type="application/json" id="previews">{}</script>'
 # Terms that sentences also use as everyday words: they are linked only where an author does so.
 EVERYDAY = {"budget", "card", "cells", "code", "collapse", "excess", "gain", "prior", "tail"}
+ONE_ONLY = {"score"}  # scores are also what codes are given
 
 
 # First mentions of terms
@@ -42,7 +43,7 @@ def texts(doctree: nodes.document) -> Iterator[nodes.Text]:
     """The running text of a page: not headings, captions, code, links, emphasis."""
     for paragraph in doctree.findall(nodes.paragraph):
         parent = paragraph.parent
-        if isinstance(parent, nodes.entry) or "prompt" in paragraph.get("classes", []):
+        if isinstance(parent, (nodes.entry, nodes.citation)):
             continue  # tables are dense enough
         yield from [child for child in paragraph.children if isinstance(child, nodes.Text)]
 
@@ -85,7 +86,8 @@ def _pattern(name: str) -> str:
     first = name[0]
     begin = f"[{first}{first.upper()}]" if first.islower() else re.escape(first)
     rest = re.escape(name[1:]).replace("'", "['’]").replace(r"\ ", r"\s+")
-    return rf"(?<![\w-]){begin}{rest}s?(?![\w-])"
+    plural = "" if name in ONE_ONLY else "s?"
+    return rf"(?<![\w-]){begin}{rest}{plural}(?![\w-])"
 
 
 # What links lead to

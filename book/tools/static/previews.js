@@ -50,6 +50,9 @@ const show = async (link) => {
   box.innerHTML = texts[link.getAttribute("href")];
   box.style.left = box.style.top = "0";
   box.hidden = false;
+  // Signs of a formula are drawn by the style sheet, so an equation alone would have no words.
+  if (box.firstElementChild?.matches(".math")) box.setAttribute("aria-label", box.textContent);
+  else box.removeAttribute("aria-label");
   link.setAttribute("aria-describedby", box.id);
   place(link);
   const maths = window.MathJax;
@@ -58,6 +61,7 @@ const show = async (link) => {
   maths.typesetClear([box]);
   await maths.typesetPromise([box]);
   if (shownFor !== link) return;
+  for (const formula of box.querySelectorAll("mjx-container")) formula.removeAttribute("tabindex");
   fit();
   place(link);
 };
