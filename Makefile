@@ -88,10 +88,17 @@ test: $(READY) ## run the chapters as for the book, then all tests
 test-site: $(READY) ## the built site (make book) in a headless browser; needs chromium and node
 	$(BIN)/python -m pytest tests/book/site tests/book/test_explorer.py -k "not small_page"
 
+.PHONY: pdf test-pdf
+pdf: $(READY) ## the built site (make book) as one PDF, _build/html/scorerep.pdf; needs chromium and node
+	$(BIN)/python -m book.tools.pdf
+
+test-pdf: $(READY) ## the PDF (make pdf): every page, picture, link and edge
+	$(BIN)/python -m pytest tests/book/pdf
+
 golden: chapters ## renew the reference outputs of the chapters' checked cells
 	$(BIN)/python -m book.tools.references
 
-ready: lint notebooks book test test-site ## all that has to hold before a pull request
+ready: lint notebooks book test test-site pdf test-pdf ## all that has to hold before a pull request
 
 .PHONY: runs runs-status
 runs: $(READY) ## the runs still to come, the next one first; stopped, it goes on (WORKERS=1)

@@ -1,17 +1,14 @@
 """A site served from a folder, and a real browser that visits its pages (visit.mjs)."""
 
-import functools
 import json
-import os
-import shutil
 import subprocess
 import sys
-import threading
-from contextlib import contextmanager
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from book.tools.assets import npm
+from book.tools.assets import browser
+from book.tools.assets.browser import MissingTool, find_browser, served
+
+__all__ = ["MissingTool", "find_browser", "served", "tools", "visit"]
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
@@ -20,46 +17,9 @@ WIDTHS = (390, 1280)  # pixels: a phone, a laptop
 THEMES = ("light", "dark")
 
 
-class MissingTool(Exception):
-    """The browser or its driver is not on this machine; the message says which."""
-
-
-def find_browser() -> str:
-    """The system's Chromium, or the one that the variable ``CHROMIUM`` names."""
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    for name in filter(None, (os.environ.get("CHROMIUM"), *names)):
-        if found := shutil.which(name):
-            return found
-    raise MissingTool("no chromium was found; install the system's, or set CHROMIUM to its path")
-
-
 def tools() -> tuple[str, Path]:
     """Path of the browser, and node_modules with the drivers; ``MissingTool`` without them."""
-    if shutil.which("node") is None:
-        raise MissingTool("node is not installed")
-    browser = find_browser()
-    try:
-        return browser, npm.install(HERE, MODULES)
-    except npm.NpmError as error:
-        raise MissingTool(f"the browser's drivers: {error}") from None
-
-
-class QuietHandler(SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
-
-
-@contextmanager
-def served(folder: Path):
-    """The address of a local server of ``folder``, with a slash at its end."""
-    handler = functools.partial(QuietHandler, directory=str(folder))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/"
-    finally:
-        server.shutdown()
-        server.server_close()
+    return browser.tools(HERE, MODULES)
 
 
 def visit(
@@ -84,11 +44,11 @@ def visit(
     Returns one dict a visit: page, width, theme, the numbers of the allowed entries it ``used``,
     and its ``problems``, lists of sentences by kind. ``MissingTool`` without browser or driver.
     """
-    browser, modules = tools()
+    chromium, modules = tools()
     if shots:
         shots.mkdir(parents=True, exist_ok=True)
     with served(folder) as base:
-        job = dict(browser=browser, modules=str(modules), base=base, pages=pages, settle=settle,
+        job = dict(browser=chromium, modules=str(modules), base=base, pages=pages, settle=settle,
                    allowed=list(allowed), widths=list(widths), themes=list(themes),
                    shots=str(shots) if shots else None)  # fmt: skip
         done = subprocess.run(

@@ -65,6 +65,44 @@ def test_without_scripts_a_sentence_points_to_the_still(found):
     assert "figure below" in found["without"]
 
 
+# Previews of links
+
+
+@pytest.fixture(scope="module")
+def previews():
+    with browsing.served(SITE) as base:
+        return driven("previews.mjs", base=base)
+
+
+@pytest.mark.parametrize("kind", ["equation", "term", "work"])
+def test_pointer_on_a_link_shows_what_it_leads_to(previews, kind):
+    shown = previews[kind]
+    assert not shown["hidden"] and shown["within"] and shown["role"] == "tooltip"
+    assert shown["described"] and len(shown["text"]) + 40 * shown["formulas"] > 20
+    assert shown["links"] == 0
+    assert shown["formulas"] > 0 or kind != "equation"
+
+
+def test_preview_stays_while_the_pointer_is_in_it_and_escape_takes_it_away(previews):
+    assert not previews["entered"]["hidden"]
+    assert previews["escaped"]["hidden"] and previews["escaped"]["described"] is None
+
+
+def test_key_that_reaches_a_link_shows_its_preview_and_escape_leaves_the_reader_there(previews):
+    assert not previews["focused"]["hidden"]
+    assert previews["focused"]["described"] == previews["active"] == previews["still"]
+    assert previews["dismissed"]["hidden"]
+
+
+def test_finger_follows_the_link(previews):
+    assert previews["tapped"] == "glossary.html"
+
+
+def test_previews_hold_in_both_themes_and_ask_no_other_host(previews):
+    assert previews["violations"] and not any(previews["violations"].values())
+    assert previews["foreign"] == []
+
+
 # Opened from a file: the address that `make book` prints
 
 
