@@ -20,6 +20,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Generator
 
+from scorerep.codes.mutual import estimate  # noqa: F401, asked for here
 from scorerep.codes.spectrum import Spectrum, trapezoid_weights
 from scorerep.sde import LinearSDE, need_linear
 from scorerep.types import Codes, Data, Labels, checks
