@@ -15,15 +15,15 @@ from dataclasses import dataclass
 
 import pandas as pd
 import torch
-from sklearn.decomposition import PCA
 from torch import Tensor
 
 from scorerep.codes.alignment import cknna
+from scorerep.codes.encoding import pca_codes
 from scorerep.codes.scores import knn_accuracy, linear_probe
 from scorerep.codes.time import features_at
 from scorerep.data.images import ImageData
 from scorerep.model import ScoreModel
-from scorerep.types import Codes, checks
+from scorerep.types import Codes, Images, checks
 from scorerep.types.devices import normal
 
 SOURCES = ("trained", "untrained", "PCA", "pixels")
@@ -138,20 +138,20 @@ def _codes(
             if layer != "input":
                 yield source, layer, [found[layer].float() for found in layers[source]]
     pixels = [_seen(model, data, t, noisy, s) for s, data in parts]
-    most = min(pixels[0].shape[1], len(pixels[0]) - 1)
+    flat = [x.flatten(1) for x in pixels]
+    most = min(flat[0].shape[1], len(flat[0]) - 1)
     for layer, features in layers["trained"][0].items():
         if layer != "input":
-            count = min(features.shape[1], most)
-            pca = PCA(count, svd_solver="covariance_eigh").fit(pixels[0].numpy())
-            yield "PCA", layer, [torch.tensor(pca.transform(x.numpy())) for x in pixels]
-            yield "pixels", layer, pixels
+            components = pca_codes(*pixels, min(features.shape[1], most))
+            yield "PCA", layer, [torch.from_numpy(codes) for codes in components]
+            yield "pixels", layer, flat
 
 
-def _seen(model: ScoreModel, data: ImageData, t: float, noisy: bool, seed: int) -> Codes:
-    """The pixels that ``features_at`` shows the network, flattened."""
+def _seen(model: ScoreModel, data: ImageData, t: float, noisy: bool, seed: int) -> Images:
+    """The images that ``features_at`` shows the network, on the CPU."""
     x = data.floats()
     if noisy:
         generator = torch.Generator().manual_seed(seed)
         parts = x.split(250)  # the same draws as there
         x = torch.cat([model.sde.perturb(p, t, normal(p.shape, p, generator)) for p in parts])
-    return x.flatten(1).cpu()
+    return x.cpu()

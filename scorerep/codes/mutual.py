@@ -176,6 +176,7 @@ def estimate(
     )  # fmt: skip
 
 
+@torch.enable_grad()
 def trained(
     x: Points, y: Points, channels: tuple[int, ...], optimisation: Optimisation, seed: int
 ) -> Pair:
@@ -218,11 +219,12 @@ def gaps(
         noise = normal(x.shape, x, generator)
         for x_0, z, e in zip(*(tensor.split(batch) for tensor in (x, y, noise))):
             x_t = sde.perturb(x_0, t, e).to(*place)
-            alone = plain.denoise(x_t, t).to(x_0)
-            told = given.denoise(x_t, t, z.to(place.device)).to(x_0)
-            gap = (alone - x_0).square() - (told - x_0).square()
+            denoised = plain.denoise(x_t, t), given.denoise(x_t, t, z.to(place.device))
+            # float64, where it always is: errors of nearly the same size are subtracted.
+            alone, told, clean = (part.cpu().double() for part in (*denoised, x_0))
+            gap = (alone - clean).square() - (told - clean).square()
             both = torch.stack([gap, (alone - told).square()])
-            parts.append(rate * both.flatten(2).double().sum(2).cpu())
+            parts.append(rate * both.flatten(2).sum(2))
         found.append(torch.cat(parts, 1))
     gap, energy = torch.stack(found, 2)
     return gap, energy
@@ -254,5 +256,7 @@ def prepared(name: str, values: ArrayLike | Data, normal_scores: bool = True) ->
 
 
 def _same_length(x: Data, y: Data):
-    if len(x) != len(y) or len(x) < 2:
+    if len(x) != len(y):
         raise ValueError(f"y must have a row for each point of x, got {len(y)} for {len(x)}")
+    if len(x) < 2:
+        raise ValueError(f"x must be of at least 2 points for a standard error, got {len(x)}")
