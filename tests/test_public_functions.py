@@ -190,13 +190,29 @@ class Kit:
 
 SDE, VP, UNIFORM = VESDE(), VPSDE(), Objective(UniformTime())
 (
-    alignment, attributes, effects, encoding, features, information, mutual, scores, spectrum,
+    alignment,
+    attributes,
+    effects,
+    encoding,
+    features,
+    information,
+    mutual,
+    scores,
+    spectrum,
     time_codes,
 ) = (  # fmt: skip
     importlib.import_module(f"{codes.__name__}.{name}")
     for name in (
-        "alignment", "attributes", "effects", "encoding", "features", "information", "mutual",
-        "scores", "spectrum", "time",
+        "alignment",
+        "attributes",
+        "effects",
+        "encoding",
+        "features",
+        "information",
+        "mutual",
+        "scores",
+        "spectrum",
+        "time",
     )
 )
 CODES = {  # two sets of codes, labels and a continuous attribute

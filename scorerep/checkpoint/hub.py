@@ -14,7 +14,7 @@ checked as that of a folder is.
 import json
 import re
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 from huggingface_hub import ModelHubMixin, snapshot_download
@@ -152,7 +152,7 @@ class Shared(
         write_bytes(folder / "README.md", readme.encode())
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, device: str = "cpu", **hub) -> Self:
+    def from_pretrained(cls, name: str | Path, device: str = "cpu", **hub) -> "Shared":
         """The model of this ``name`` (see ``locate``), in evaluation mode, float32.
 
         Args:

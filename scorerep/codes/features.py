@@ -1,4 +1,4 @@
-"""At which layer and which noise level to read features: scores of all, and of equal-sized controls.
+"""Which layer to read, at which noise level: scores of all, and of controls of equal size.
 
     table = feature_table(model, train, test, (0.2, 0.4, 0.6), reference=features_of_a_classifier)
     best(table, "probe")                     # the cell with the highest value, and its controls
@@ -120,9 +120,7 @@ def best(table: pd.DataFrame, score: str = "probe") -> pd.Series:
     here = (table["layer"] == row["layer"]) & (table["t"] == row["t"])
     rivals = table[here & (table["source"] != "trained")]
     rival = rivals.loc[rivals[score].idxmax()]
-    return pd.concat(
-        [row, pd.Series({"control": rival[score], "control_source": rival["source"]})]
-    )
+    return pd.concat([row, pd.Series({"control": rival[score], "control_source": rival["source"]})])
 
 
 def _codes(

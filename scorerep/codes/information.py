@@ -61,8 +61,8 @@ def label_spectrum(
     count, total, squares = (np.zeros(len(times)) for _ in range(3))
 
     def add(level: int, n: int):
-        estimate = law.guidance_energy(float(level_of[level]), n, generator)
-        value, error = (rate[level] * part for part in estimate)
+        energy = law.guidance_energy(float(level_of[level]), n, generator)
+        value, error = (rate[level] * part for part in energy)
         count[level] += n
         total[level] += n * value
         squares[level] += n * value**2 + n * (n - 1) * error**2

@@ -56,8 +56,7 @@ class MutualInformation:
     standard_error: float
     """Of the held-out points and their noise; what the networks have not learned is not in it."""
     energy: float
-    """The same with ‖D(x_τ) − D(x_τ, y)‖² for the gap. The two agree if the networks are the best
-    ones; how far they are apart is a hint at the networks' own error."""
+    """The same with ‖D(x_τ) − D(x_τ, y)‖² for the gap: they agree if both networks are best."""
     spectrum: Spectrum
     """Nats per unit of t of the noise levels."""
     points: int
@@ -189,9 +188,8 @@ def trained(
     batch = min(optimisation.batch_size, len(x))
     objective = _Both(UniformTime(float(SDE.time_of_tau(SDE.sigma_min))))
     budget = replace(optimisation, batch_size=batch)
-    for state in training_loop(pair, _Pairs(torch.cat([x, y], 1)), objective, budget, seed):
-        pass
-    return state.averaged.cpu()
+    *_, last = training_loop(pair, _Pairs(torch.cat([x, y], 1)), objective, budget, seed)
+    return last.averaged.cpu()
 
 
 @torch.no_grad()
@@ -205,7 +203,7 @@ def gaps(
     generator: Generator | None = None,
     batch: int = 2_000,
 ) -> tuple[Float[Tensor, "points levels"], Float[Tensor, "points levels"]]:
-    """Each point's gap of errors and its energy at each noise level, in nats per unit of t, float64.
+    """Gap of errors and energy of each point at each noise level: nats per unit of t, float64.
 
     Args:
         plain, given: ``denoise(x_t, t)`` and ``denoise(x_t, t, y)``.

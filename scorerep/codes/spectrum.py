@@ -1,7 +1,7 @@
 """Spectra: nats per unit of t at many noise levels, and their integrals.
 
-    spectrum.integral()          nats, with the standard error of the draws
-    spectrum.per_octave(sde)     the same in nats per octave of noise
+spectrum.integral()          nats, with the standard error of the draws
+spectrum.per_octave(sde)     the same in nats per octave of noise
 """
 
 from dataclasses import dataclass

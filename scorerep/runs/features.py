@@ -1,6 +1,6 @@
-"""The command ``scorerep features``: which layer, at which noise level, of a network without a code.
+"""The command ``scorerep features``: which layer to read, of a network without a code.
 
-The scores are those of ``scorerep.codes.features``; here are the options, the table and the picture.
+The scores are those of ``scorerep.codes.features``; here are options, table and picture.
 """
 
 from dataclasses import dataclass
@@ -123,7 +123,7 @@ def grid(table: pd.DataFrame, score: str, source: str = "trained") -> pd.DataFra
 
 
 def draw(table: pd.DataFrame):
-    """The scores of the trained network in ``table`` above, below them what the best control lacks."""
+    """Above the trained network's scores in ``table``; below, these less the best control's."""
     import matplotlib.pyplot as plt
     import seaborn as sns
 

@@ -1,4 +1,4 @@
-"""Features of a score network beside controls of equal size, and the command that tabulates them."""
+"""Features of a score network beside controls of equal size, and the command for them."""
 
 import pandas as pd
 import pytest
@@ -42,7 +42,9 @@ def test_every_layer_and_level_has_its_controls_of_equal_size(table):
     assert len(table) == 2 * 5 * 4 and set(table["source"]) == set(SOURCES)
     assert list(dict.fromkeys(table["layer"])) == LAYERS
     sizes = table.pivot_table(index="layer", columns="source", values="numbers")
-    assert (sizes["trained"] == sizes["untrained"]).all() and (sizes["trained"] == sizes["PCA"]).all()
+    assert (sizes["trained"] == sizes["untrained"]).all() and (
+        sizes["trained"] == sizes["PCA"]
+    ).all()
     assert (sizes["pixels"] == 64).all()
     assert table["probe"].between(0, 1).all() and table["cknna"].between(-1, 1).all()
     assert (grid(table, "knn").index == LAYERS).all()
@@ -55,8 +57,12 @@ def test_a_cell_is_the_scores_of_its_features(table, split):
     ]
     row = table.query("source == 'trained' and layer == 'up 4' and t == 0.6").iloc[0]
     labels = split.train.labels, split.test.labels
-    assert row["probe"] == pytest.approx(linear_probe(found[0], labels[0], found[1], labels[1]), abs=0.01)
-    assert row["knn"] == pytest.approx(knn_accuracy(found[0], labels[0], found[1], labels[1]), abs=0.01)
+    assert row["probe"] == pytest.approx(
+        linear_probe(found[0], labels[0], found[1], labels[1]), abs=0.01
+    )
+    assert row["knn"] == pytest.approx(
+        knn_accuracy(found[0], labels[0], found[1], labels[1]), abs=0.01
+    )
     assert row["cknna"] == pytest.approx(cknna(found[1], split.reference), abs=1e-4)
 
 

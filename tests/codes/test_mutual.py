@@ -89,7 +89,9 @@ def test_labels_are_told_as_one_of_many_and_a_seed_is_one_answer():
 
 
 def test_preparing_is_the_same_after_any_increasing_map_and_whitens():
-    x = np.random.default_rng(0).normal(size=(500, 3)) @ np.array([[1, 0.5, 0], [0, 1, 0], [0, 0, 3]])
+    x = np.random.default_rng(0).normal(size=(500, 3)) @ np.array(
+        [[1, 0.5, 0], [0, 1, 0], [0, 0, 3]]
+    )
     out = prepared("x", x)
     assert torch.equal(out, prepared("x", np.exp(x / 2)))
     np.testing.assert_allclose(np.cov(out.numpy(), rowvar=False), np.eye(3), atol=1e-5)
