@@ -10,14 +10,11 @@ of two least squared errors (I-MMSE: Guo, Shamai and Verdú, 2005),
 
     I(x_a; y) − I(x_b; y) = ∫_a^b (E ‖x − E[x | x_τ]‖² − E ‖x − E[x | x_τ, y]‖²) / τ³ dτ.
 
-Networks in the place of the two posterior means make it an estimator, as Franzese et al. (2024) do
-with the square of their difference. The errors here are those of points that training did not see.
-The gap is too small by what the conditional network could still learn, too large by what the other
-one could: it is no bound.
-
-Information is the same after an invertible map of x alone, and of y alone. So each coordinate of an
-array is replaced by the normal score of its rank, which tames heavy tails and cusps, and both
-arrays are whitened.
+Networks in the place of the two posterior means make it an estimator; Franzese et al. (2024) take
+the square of their difference. The errors are those of points that training did not see. The gap is
+too small by what the conditional network could still learn, too large by what the other one could:
+it is no bound. Information is the same after an invertible map of x alone, and of y alone, so each
+coordinate is replaced by the normal score of its rank, and both arrays are whitened.
 """
 
 from dataclasses import dataclass, replace
@@ -37,13 +34,13 @@ from scorerep.times import UniformTime
 from scorerep.training import Optimisation, training_loop
 from scorerep.types import Data, Points, checks
 from scorerep.types.devices import normal, place_of
+from scorerep.worlds.law import Estimate
 
 SDE = VESDE(0.01, 20.0)  # of whitened x: beyond τ = 20 are at most dimension/800 nats
 BUDGET = Optimisation(
     iterations=1_500, batch_size=256, learning_rate=3e-3, warmup=100, decay=0.8, ema=0.995
 )
 LOWEST = 0.01  # noise level at which the integral begins
-LEVELS = 40
 NULL = 1e-8  # a direction of less than this share of the largest variance follows from the others
 
 
@@ -107,8 +104,8 @@ class _Both(Objective):
         x, y, noise = x_0[:, :d], x_0[:, d:], draws.noise[:, :d]
         plain = denoising_score_matching(model.plain, x, draws.t, noise).mean()
         given = denoising_score_matching(model.given, x, draws.t, noise, y).mean()
-        total = plain + given
-        return Losses(total, total.detach(), x.new_zeros(()), x.new_zeros(()))
+        nothing = x.new_zeros(())
+        return Losses(plain + given, (plain + given).detach(), nothing, nothing)
 
 
 def estimate(
@@ -119,22 +116,20 @@ def estimate(
     normal_scores: bool = True,
     channels: tuple[int, ...] = (64, 64),
     optimisation: Optimisation = BUDGET,
-    levels: int = LEVELS,
+    levels: int = 40,
     seed: int = 0,
 ) -> MutualInformation:
     """I(x; y) in nats, of paired points: some 20 s of one core for 10,000 points of few dimensions.
 
-    x is put under noise and y is the condition: I is symmetric, the estimate is not, and the other
-    order is a check. What lies below τ = 0.01 of the whitened x is not seen: of dependences sharper
-    than that the estimate is too low.
+    x is put under noise, y is the condition: I is symmetric, the estimate is not, and the other
+    order is a check. A dependence sharper than τ = 0.01 of the whitened x is not seen in full.
 
     Args:
         x: (points, ...), what the noise is added to; better the one of fewer dimensions.
         y: (points, ...) numbers, or (points,) whole numbers, which are labels.
         pair: two trained models with ``denoise`` and one ``sde``, without and with y: then nothing
             is trained, x and y (as z) are taken as they are, and all points are held out.
-        held_out: share of the points, in (0, 1), that the errors are of and no network is trained
-            on.
+        held_out: share of the points, in (0, 1), whose errors count; no network is trained on them.
         normal_scores: replace each coordinate by the normal score of its rank before whitening.
         channels: hidden widths of the two dense networks.
         optimisation: their training.
@@ -154,7 +149,8 @@ def estimate(
         if share >= 1:
             raise ValueError(f"held_out must lie in (0, 1), got {held_out}")
         order = torch.randperm(len(rows[0]), generator=generator)
-        tested, learned = order.split([n := max(2, round(share * len(order))), len(order) - n])
+        n = min(max(2, round(share * len(order))), len(order) - 2)
+        tested, learned = order[:n], order[n:]
         networks = trained(*(part[learned] for part in rows), channels, optimisation, seed)
         pair, (x, y) = (networks.plain, networks.given), (part[tested] for part in rows)
     else:
@@ -166,13 +162,10 @@ def estimate(
         raise ValueError(f"pair must be of one SDE, got {plain.sde} and {given.sde}")
     times = np.linspace(float(sde.time_of_level(LOWEST)), 1, levels)
     gap, energy = gaps(plain, given, x, y, sde, times, generator)
-    root, weights = len(x) ** 0.5, torch.tensor(trapezoid_weights(times))
-    each = gap @ weights
+    weights, root = torch.tensor(trapezoid_weights(times)), len(x) ** 0.5
+    value, error = Estimate.of(gap @ weights)  # of whole points, whose levels are not independent
     spectrum = Spectrum(times, gap.mean(0).numpy(), (gap.std(0) / root).numpy())
-    return MutualInformation(
-        float(each.mean()), float(each.std() / root), float((energy @ weights).mean()), spectrum,
-        len(x),
-    )  # fmt: skip
+    return MutualInformation(value, error, float((energy @ weights).mean()), spectrum, len(x))
 
 
 @torch.enable_grad()
@@ -183,11 +176,11 @@ def trained(
 
     t is uniform: the gap of the two losses is then the information itself, up to a factor.
     """
-    torch.manual_seed(seed)
-    pair = Pair(x.shape[1], y.shape[1], channels)
-    batch = min(optimisation.batch_size, len(x))
-    objective = _Both(UniformTime(float(SDE.time_of_tau(SDE.sigma_min))))
-    budget = replace(optimisation, batch_size=batch)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        pair = Pair(x.shape[1], y.shape[1], channels)
+    objective = _Both(UniformTime(float(SDE.time_of_tau(LOWEST))))
+    budget = replace(optimisation, batch_size=min(optimisation.batch_size, len(x)))
     *_, last = training_loop(pair, _Pairs(torch.cat([x, y], 1)), objective, budget, seed)
     return last.averaged.cpu()
 
@@ -213,8 +206,7 @@ def gaps(
     place, found = place_of(plain, x), []
     for t in map(float, times):
         rate = float(0.5 * sde.g2(t) / sde.level(t) ** 4 / sde.alpha(t) ** 2)
-        parts = []
-        noise = normal(x.shape, x, generator)
+        parts, noise = [], normal(x.shape, x, generator)
         for x_0, z, e in zip(*(tensor.split(batch) for tensor in (x, y, noise))):
             x_t = sde.perturb(x_0, t, e).to(*place)
             denoised = plain.denoise(x_t, t), given.denoise(x_t, t, z.to(place.device))
