@@ -1,7 +1,7 @@
 """Layer by noise level, what the features of a score network are worth: results/features.csv.
 
     python -m book.studies.features                    # some minutes; every row that is missing
-    python -m book.studies.features --seeds 3 --images 2000
+    python -m book.studies.features --seeds 3
 
 MNIST and the network of Figure 10, which has no code. A seed draws the images to fit on and to
 score on, the noise and the untrained network. The trained network is one, whatever the seed.
@@ -31,11 +31,11 @@ KEY = ["input", "source", "layer", "t", "seed"]
 class Arguments:
     """Score the features of a score network without a code."""
 
-    times: tuple[float, ...] = (0.2, 0.35, 0.5, 0.6, 0.7, 0.8)
+    times: tuple[float, ...] = (0.2, 0.4, 0.6, 0.7, 0.8)
     """Noise levels."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Of images, noise and untrained weights."""
-    images: int = 1_000
+    images: int = 600
     """Images to fit on, and as many to score on."""
     input: Literal["noisy", "clean"] = "noisy"
     """What the network is shown."""
