@@ -53,6 +53,7 @@ _HOME = {
     "VESDE": "sde",
     "VPSDE": "sde",
     "at_budget": "runs.paper",
+    "citation": "checkpoint.hub",
     "encode_in_batches": "codes.scores",
     "fit": "runs.fit",
     "from_dataset": "data",

@@ -28,7 +28,7 @@ from scorerep.types import Chosen, Codes, Data, Labels, Level, Times, checks
 from scorerep.types.devices import readable, single_at_least
 
 
-class ScoreModel(nn.Module):
+class ScoreModel(nn.Module, checkpoint.Shared):
     """A score model of images or toy data: unconditional, of class labels, or of a learned code.
 
     Shapes: x_t and x_0 ``(batch, *image_shape)``, t one number or ``(batch,)``, z
@@ -133,15 +133,9 @@ class ScoreModel(nn.Module):
         mean, log_variance = self.encoder(x_0.to(self.dtype))
         return mean.to(x_0), None if log_variance is None else log_variance.to(x_0)
 
-    # Weights and config in a folder, after the Hugging Face hub's convention
+    # Weights and config in a folder: save_pretrained, from_pretrained, push_to_hub of Shared
 
-    def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float32, **card):
-        """Write ``model.safetensors`` and ``card.json``; ``card`` adds entries to the latter.
-
-        With encoder_only=True in the card the score network, often the larger part, is left out
-        (``ValueError`` without an encoder). Only weights are rounded to ``dtype``: frequencies of
-        the noise level, multiplied by up to 4.6, have to keep theirs.
-        """
+    def _write(self, folder: Path, dtype: torch.dtype, **card):
         if "model" in card:
             raise ValueError("the card's entry 'model' is the config: choose another name")
         if self.network is None:
@@ -155,13 +149,11 @@ class ScoreModel(nn.Module):
             for k, v in self.state_dict().items()
             if not k.startswith(left_out)
         }
-        checkpoint.write_tensors(Path(folder) / "model.safetensors", tensors)
-        checkpoint.write_card(Path(folder), {"model": checkpoint.to_json(self.config), **card})
+        checkpoint.write_tensors(folder / "model.safetensors", tensors)
+        checkpoint.write_card(folder, {"model": checkpoint.to_json(self.config), **card})
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, device: str = "cpu") -> "ScoreModel":
-        """The model in ``folder``, in evaluation mode, float32. Errors name the file at fault."""
-        folder = Path(folder)
+    def _read(cls, folder: Path, device: str) -> "ScoreModel":
         model = cls(checkpoint.read_entry(folder, "model", ModelConfig))
         if checkpoint.read_card(folder).get("encoder_only"):
             model.network = None

@@ -34,6 +34,7 @@ from scorerep.model import ModelConfig, ScoreModel
 from scorerep.objective import Objective
 from scorerep.sde import VESDE, VPSDE
 from scorerep.times import DensityTime, UniformTime
+from scorerep.training import Optimisation
 from scorerep.worlds import EmpiricalLaw, GaussianMixture, LinearCode, LinearGaussian
 from scorerep.worlds import linear_code as linear_codes
 from scorerep.worlds.floor import floor, floor_of, mmse
@@ -204,14 +205,27 @@ class Kit:
 
 
 SDE, VP, UNIFORM = VESDE(), VPSDE(), Objective(UniformTime())
-attributes, effects, encoding, information, prior, scores, time_codes, use = (
+(
+    alignment, attributes, effects, encoding, features, information, mutual, prior, scores,
+    spectrum, time_codes, use,
+) = (  # fmt: skip
     importlib.import_module(f"{codes.__name__}.{name}")
-    for name in "attributes effects encoding information prior scores time use".split()
+    for name in (
+        "alignment attributes effects encoding features information mutual prior scores "
+        "spectrum time use"
+    ).split()
 )
 CODES = {  # two sets of codes, labels and a continuous attribute
     "four": lambda k: (k.many, k.classes, k.more, k.classes),
     "real": lambda k: (k.many, k.many[:, 0], k.more, k.more[:, 0]),
 }
+
+
+STEPS = Optimisation(iterations=2, batch_size=8, warmup=1)
+
+
+def split(k: Kit) -> features.Split:
+    return features.Split(k.data, k.data, k.of(len(k.data), 3, seed=2))
 
 
 def of_pairs(k: Kit) -> effects.Pairs:
@@ -239,6 +253,7 @@ def level(function):
 
 CASES = {
     # codes
+    "codes.alignment.cknna": lambda k: alignment.cknna(k.many, k.more, 2),
     "codes.attributes.attributes": lambda k: attributes.attributes(0.5 + 0 * k.images),
     "codes.attributes.scorable_attributes": lambda k: attributes.scorable_attributes(
         0.5 * k.images, 0.5 * k.noise
@@ -266,8 +281,12 @@ CASES = {
         encoding.encode_in_batches(model, k.images) for model in (k.model, k.learner, k.pca)
     ],
     "codes.encoding.pca_codes": lambda k: encoding.pca_codes(k.data, k.images, 2),
-    "codes.information.trapezoid_weights": lambda k: information.trapezoid_weights(
-        [0.1, 0.3, 0.9][: k.n]
+    "codes.features.feature_table": lambda k: features.feature_table(
+        k.plain, split(k), (0.5,), k=3
+    )[["probe", "knn", "cknna"]],
+    "codes.features.initial": lambda k: [*features.initial(k.plain, 0).parameters()],
+    "codes.features.scores": lambda k: features.scores(
+        k.of(len(k.data), 3), k.of(len(k.data), 3, seed=1), split(k), 3
     ),
     "codes.information.label_spectrum": lambda k: [
         information.label_spectrum(law, SDE, [0.3, 0.6], 8, k.generator).value
@@ -308,6 +327,19 @@ CASES = {
     "codes.use.Direction.moved": lambda k: k.line.moved(k.of(k.n, 4), 0.5),
     "codes.use.generate": lambda k: use.generate(k.model, k.law_of_two, 3, 2, k.generator),
     "codes.scores.linear_fit": lambda k: scores.linear_fit(k.many, k.many[:, 0])[1],
+    "codes.mutual.estimate": lambda k: [
+        *vars(mutual.estimate(k.images, k.z, (k.plain, k.model), levels=3)).values()
+    ][:3],
+    "codes.mutual.gaps": lambda k: mutual.gaps(
+        k.plain, k.model, k.images, k.z, SDE, [0.3, 0.6], k.generator
+    ),
+    "codes.mutual.prepared": lambda k: mutual.prepared("values", k.of(7 * k.n, 2)),
+    "codes.mutual.trained": lambda k: learned(
+        mutual.trained, k.of(20, 2).float(), k.of(20, 1).float(), (4,), STEPS, 0
+    ),
+    "codes.spectrum.trapezoid_weights": lambda k: spectrum.trapezoid_weights(
+        [0.1, 0.3, 0.9][: k.n]
+    ),
     "codes.scores.silhouette": lambda k: scores.silhouette(k.many, k.classes),
     "codes.scores.knn_accuracy": lambda k: scores.knn_accuracy(*CODES["four"](k), k=3),
     "codes.scores.linear_probe": lambda k: scores.linear_probe(*CODES["four"](k)),
@@ -581,7 +613,9 @@ OWN = {
     "codes.time.TimeCodeObjective.__call__": "losses",
     "codes.time.TimeEncoder.forward": "the network's",
     "codes.time.features_at": "images of a data set are float32",
+    "codes.features.initial": "the model's",
     "codes.information.bins_of": "integers",
+    "codes.mutual": "float64 sums, and float32 to train on, on the CPU",
     "data.images": "bytes, and float32 of them",
     "guidance.classifier.CrossEntropy.__call__": "losses",
     "objective": "losses and t: single precision at least",

@@ -11,6 +11,7 @@ the weights beside it, and both are checked on reading.
 
     files     whole files, tensors;   cards   the card, dataclasses as JSON
     weights   of a model beside its card;   state   of optimisers
+    hub       weights by name: shipped, in a folder, or on the Hugging Face hub
 """
 
 from scorerep.checkpoint.cards import (
@@ -29,22 +30,27 @@ from scorerep.checkpoint.files import (
     write_tensors,
     write_whole,
 )
+from scorerep.checkpoint.hub import Shared, citation, locate, shipped
 from scorerep.checkpoint.state import load_optimizer_tensors, optimizer_tensors
 from scorerep.checkpoint.weights import fill, load_weights
 
 __all__ = [
     "CheckpointError",
+    "Shared",
     "check_weights",
     "check_writable",
+    "citation",
     "fill",
     "from_json",
     "load_optimizer_tensors",
     "load_weights",
+    "locate",
     "optimizer_tensors",
     "read_card",
     "read_entry",
     "read_tensors",
     "remove_parts",
+    "shipped",
     "to_json",
     "write_card",
     "write_tensors",

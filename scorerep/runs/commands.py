@@ -23,6 +23,7 @@ from scorerep.data.own import Reading
 from scorerep.data.sources import is_own
 from scorerep.model import ScoreModel
 from scorerep.runs.experiment import Experiment
+from scorerep.runs.features import Features
 from scorerep.runs.fit import fit, load_experiment
 from scorerep.runs.floor import Floor
 from scorerep.runs.paper import OWN, PAPER, SEEDS, TIMES, BudgetName, at_budget
@@ -279,15 +280,15 @@ class Export:
     """The folder to write, e.g. checkpoints/fig3."""
 
     def run(self):
-        model = ScoreModel.from_pretrained(self.folder)
-        card = checkpoint.read_card(self.folder)
+        source = checkpoint.locate(self.folder)
+        model, card = ScoreModel.from_pretrained(source), checkpoint.read_card(source)
         for name, tensor in model.state_dict().items():
             if not bool(tensor.half().isfinite().all()):
                 raise CheckpointError(
                     f"{self.folder}: {name} has weights beyond 65504, the largest of half precision"
                 )
         checkpoint.check_writable(self.out)
-        if self.out.resolve() == self.folder.resolve():
+        if self.out.resolve() == source.resolve():
             raise ValueError(f"out must be another folder than {self.folder}")
         card.pop("model")
         model.save_pretrained(self.out, dtype=torch.float16, **card)
@@ -383,7 +384,7 @@ def parse(arguments: Sequence[str] | None = None) -> Any:
         for name, kind in {
             "train": Train[every], "sweep": Sweep[levels], "sample": Sample, "encode": Encode,
             "evaluate": Evaluate, "export": Export, "data": Data, "queue": Queue,
-            "floor": Floor,
+            "floor": Floor, "features": Features,
         }.items()
     ]  # fmt: skip
     return tyro.cli(
@@ -443,7 +444,12 @@ def counts(data: ImageData, most: int = 20) -> str:
 
 
 def coded(folder: Path) -> tuple[Experiment, ScoreModel]:
-    """The experiment and the model of a folder; ``ValueError`` for one without a code."""
+    """The experiment and the model of a folder; ``ValueError`` for one without a code.
+
+    Args:
+        folder: or the name of a run that comes with the book, or a hub's repository.
+    """
+    folder = checkpoint.locate(folder)
     experiment, model = load_experiment(folder), ScoreModel.from_pretrained(folder, device())
     if not model.config.latent:
         raise ValueError(f"the model in {folder} has no code: its latent is 0")

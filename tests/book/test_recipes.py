@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 import torch
 
@@ -28,7 +29,8 @@ def test_there_is_a_recipe_for_each_thing_one_does_first():
     text = (chapters.ROOT / "book/api.md").read_text("utf-8")
     headed = re.findall(r"^## (.+)\n\n```python", text, re.MULTILINE)
     assert headed == ["Load a model", "Encode images", "Sample", "Ask for the score",
-                      "Train on your own images", "Score codes"]  # fmt: skip
+                      "Train on your own images", "Score codes",
+                      "Estimate mutual information"]  # fmt: skip
     assert len(RECIPES) == len(headed)
 
 
@@ -38,6 +40,11 @@ def test_recipes_give_codes_samples_and_scores(names):
     assert 0.1 < names["samples"].std() < names["noise"].std() / 10
     guess = names["x_t"] + names["direction"] * float(names["mine"].sde.tau(0.6)) ** 2
     assert torch.allclose(guess, names["clean"], atol=1e-3)
+
+
+def test_recipe_estimates_the_information_that_its_comment_says(names):
+    truth = 0.5 * np.log(1 + 1 / 0.5**2)
+    assert round(truth, 2) == 0.8 and abs(names["found"].value - truth) < 0.3
 
 
 def test_recipe_trains_a_model_that_is_saved_and_scored(names):

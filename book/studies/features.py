@@ -1,0 +1,80 @@
+"""Layer by noise level, what the features of a score network are worth: results/features.csv.
+
+    python -m book.studies.features                    # some minutes; every row that is missing
+    python -m book.studies.features --seeds 3
+
+MNIST and the network of Figure 10, which has no code. A seed draws the images to fit on and to
+score on, the noise and the untrained network. The trained network is one, whatever the seed.
+CKNNA is against the digit classifier that the book judges samples by. Rows of a seed and noise
+level are written together; the command can be stopped and given again.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+import torch
+import tyro
+
+from scorerep.checkpoint import locate
+from scorerep.codes.features import Split, best, feature_table
+from scorerep.data import load_data
+from scorerep.model import ScoreModel
+from scorerep.quality import features, load_classifier
+from scorerep.runs.tables import merge_rows
+
+KEY = ["input", "source", "layer", "t", "seed"]
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Score the features of a score network without a code."""
+
+    times: tuple[float, ...] = (0.2, 0.4, 0.6, 0.7, 0.8)
+    """Noise levels."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Of images, noise and untrained weights."""
+    images: int = 600
+    """Images to fit on, and as many to score on."""
+    input: Literal["noisy", "clean"] = "noisy"
+    """What the network is shown."""
+    run_name: str = "fig10"
+    """The network."""
+    out: Path = Path("book/results/features.csv")
+    """The table."""
+
+
+def work(arguments: Arguments):
+    """Write every missing group of rows."""
+    model = ScoreModel.from_pretrained(arguments.run_name)
+    judge = load_classifier(locate("mnist-classifier"))
+    for seed in arguments.seeds:
+        generator = torch.Generator().manual_seed(seed)
+        parts = [
+            load_data("mnist", split).subset(arguments.images, generator)
+            for split in ("train", "test")
+        ]
+        split = Split(*parts, features(judge, parts[1].floats()))
+        for t in arguments.times:
+            if _has(arguments, t, seed):
+                continue
+            table = feature_table(model, split, (t,), arguments.input == "noisy", seed=seed)
+            table = table.assign(input=arguments.input, seed=seed, images=arguments.images)
+            merge_rows(table, arguments.out, KEY)
+            row = best(table)
+            shown = {k: row[k] for k in ("layer", "probe", "control_source", "control")}
+            print(f"seed {seed}, t = {t:g}: {shown}", flush=True)
+
+
+def _has(arguments: Arguments, t: float, seed: int) -> bool:
+    if not arguments.out.exists():
+        return False
+    table = pd.read_csv(arguments.out)
+    mine = (table["input"] == arguments.input) & (table["seed"] == seed)
+    return bool((mine & ((table["t"] - t).abs() < 1e-9)).any())
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    work(tyro.cli(Arguments))

@@ -1,0 +1,163 @@
+"""Estimators of mutual information on tasks of known truth: results/mutual_information.csv.
+
+    python -m book.studies.mutual_information                        # every row that is missing
+    python -m book.studies.mutual_information --tasks 1v1-normal-0.75 --seeds 3
+
+Tasks after the benchmark of Czyż et al. (2023), 10,000 points. All estimators are given the same
+arrays, normal scores and whitened, so that what differs is the estimator alone. Ours and MINE learn
+on four fifths of the points and answer for the last one. A row is written when it is done: the
+command can be stopped and given again. What an estimator cannot do has no row.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import tyro
+from scipy.special import digamma
+from sklearn.cross_decomposition import CCA
+from sklearn.feature_selection import mutual_info_regression
+from sklearn.neighbors import KDTree
+from torch import nn
+
+from book.studies.information_tasks import Task, tasks
+from scorerep.codes.information import estimate
+from scorerep.codes.mutual import prepared
+from scorerep.runs.tables import merge_rows
+from scorerep.types import Points
+
+KEY = ["task", "estimator", "seed"]
+NEIGHBOURS = 5
+MANY = 10  # dimensions, from which the nearest neighbours of half the points are enough work
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Compare estimators of mutual information."""
+
+    tasks: tuple[str, ...] = tuple(tasks())
+    """Tasks by name."""
+    estimators: tuple[str, ...] = ("denoisers", "KSG", "scikit-learn", "CCA", "MINE")
+    """Estimators."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Of the points, the weights and the noise."""
+    points: int = 10_000
+    """Pairs drawn."""
+    out: Path = Path("book/results/mutual_information.csv")
+    """The table."""
+
+
+def denoisers(x: Points, y: Points, seed: int) -> dict:
+    """``scorerep.codes.information.estimate`` with its defaults."""
+    found = estimate(x, y, seed=seed, normal_scores=False)
+    return {
+        "value": found.value, "standard_error": found.standard_error, "energy": found.energy,
+    }  # fmt: skip
+
+
+def nearest_neighbours(x: Points, y: Points, seed: int) -> dict:
+    """KSG's first estimator, by scikit-learn's KDTree, in the largest coordinate difference."""
+    if max(x.shape[1], y.shape[1]) > MANY:
+        x, y = x[::2], y[::2]
+    both = torch.cat([x, y], 1)
+    distances, _ = KDTree(both, metric="chebyshev").query(both, NEIGHBOURS + 1)  # itself is one
+    radius = np.nextafter(distances[:, -1], 0)
+    counts = [
+        # Within its own radius is the point itself: the count is one more than its neighbours.
+        digamma(KDTree(part, metric="chebyshev").query_radius(part, radius, count_only=True))
+        for part in (x, y)
+    ]
+    value = digamma(NEIGHBOURS) + digamma(len(x)) - np.mean(counts[0] + counts[1])
+    return {"value": float(value)}
+
+
+def scikit_learn(x: Points, y: Points, seed: int) -> dict | None:
+    """``mutual_info_regression``, which is for one number and one number."""
+    if x.shape[1] > 1 or y.shape[1] > 1:
+        return None
+    return {"value": float(mutual_info_regression(x, y[:, 0], random_state=seed)[0])}
+
+
+def canonical_correlations(x: Points, y: Points, seed: int) -> dict:
+    """What two normal vectors of these canonical correlations tell of each other."""
+    count = min(x.shape[1], y.shape[1])
+    u, v = CCA(count, max_iter=2_000).fit_transform(x, y)
+    squares = [np.corrcoef(u[:, i], v[:, i])[0, 1] ** 2 for i in range(count)]
+    return {"value": float(-0.5 * np.log1p(-np.array(squares)).sum())}
+
+
+def mine(x: Points, y: Points, seed: int, steps: int = 1_500, batch: int = 256) -> dict:
+    """Belghazi et al. (2018): the Donsker–Varadhan bound of held-out pairs, of a learned critic."""
+    torch.manual_seed(seed)
+    width, held = 64, len(x) // 5
+    critic = nn.Sequential(
+        nn.Linear(x.shape[1] + y.shape[1], width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(),
+        nn.Linear(width, 1),
+    )  # fmt: skip
+    optimizer, mean = torch.optim.Adam(critic.parameters(), 1e-3), None
+    x_test, y_test, x, y = x[:held], y[:held], x[held:], y[held:]
+    for _ in range(steps):
+        i, j = torch.randint(len(x), (2, batch))
+        joint = critic(torch.cat([x[i], y[i]], 1)).mean()
+        apart = critic(torch.cat([x[i], y[j]], 1)).exp().mean()
+        # The moving average takes the bias out of the gradient of the logarithm.
+        mean = apart.detach() if mean is None else 0.99 * mean + 0.01 * apart.detach()
+        optimizer.zero_grad()
+        (apart / mean - joint).backward()
+        optimizer.step()
+    with torch.no_grad():
+        joint = critic(torch.cat([x_test, y_test], 1)).mean()
+        apart = [
+            critic(torch.cat([x_test, y_test.roll(k, 0)], 1)) for k in range(1, 21)
+        ]  # twenty partners for each point
+    bound = joint - (torch.cat(apart).logsumexp(0) - math.log(20 * held))
+    return {"value": float(bound)}
+
+
+ESTIMATORS: dict[str, Callable] = {
+    "denoisers": denoisers, "KSG": nearest_neighbours, "scikit-learn": scikit_learn,
+    "CCA": canonical_correlations, "MINE": mine,
+}  # fmt: skip
+
+
+def row(task: Task, estimator: str, seed: int, points: int) -> dict | None:
+    """One estimate beside the truth; None where the estimator is not for such arrays."""
+    x, y = (prepared(name, a) for name, a in zip("xy", task.sample(points, seed), strict=True))
+    started = time.process_time()
+    found = ESTIMATORS[estimator](x, y, seed)
+    if found is None:
+        return None
+    seconds = round(time.process_time() - started, 1)
+    return {
+        "task": task.name, "estimator": estimator, "seed": seed, "truth": float(task.information),
+        "standard_error": math.nan, "energy": math.nan, **found, "seconds": seconds,
+    }  # fmt: skip
+
+
+def work(arguments: Arguments):
+    """Write every missing row; tasks outermost, so that a table stopped early has whole tasks."""
+    known = tasks()
+    for name in arguments.tasks:
+        for seed in arguments.seeds:
+            for estimator in arguments.estimators:
+                if _has(arguments.out, name, estimator, seed):
+                    continue
+                found = row(known[name], estimator, seed, arguments.points)
+                if found is not None:
+                    merge_rows(pd.DataFrame([found]), arguments.out, KEY)
+                    shown = {k: found[k] for k in ("truth", "value", "seconds")}
+                    print(name, estimator, seed, shown, flush=True)
+
+
+def _has(out: Path, *key) -> bool:
+    return out.exists() and bool((pd.read_csv(out)[KEY] == list(key)).all(axis=1).any())
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    work(tyro.cli(Arguments))
