@@ -121,7 +121,8 @@ def floor_of(
         raise ValueError(f"times must increase, (times,), at least one, got {tuple(times.shape)}")
     alpha, tau = schedule.kernel(times)
     sigma = schedule.level(times)
-    left, error, linear, variance = (_between(found, name, sigma) for name in found.columns[1:])
+    columns = ("mmse", "standard_error", "linear", "variance")
+    left, error, linear, variance = (_between(found, name, sigma) for name in columns)
     c_out = sigma * data / (sigma.square() + data**2).sqrt()
     a, b = {
         "x0": (1 + 0 * tau, 0 * tau),
