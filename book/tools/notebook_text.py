@@ -23,7 +23,7 @@ LINK = re.compile(r"(?<!!)\[([^\]\[]*)\]\(#?([\w:./-]*?)(?:\.md)?\)")
 PICTURE = re.compile(r"(!\[[^\]]*\])\((?!https?:)([^)\s]+)\)")
 HEADED = ("note", "tip", "hint", "important", "warning", "caution", "attention", "seealso")
 ONLY_ON_THE_SITE = ("raw", "tableofcontents", "toctree", "nb-exec-table", "bibliography", "iframe",
-                    "gallery", "score-field")  # fmt: skip
+                    "gallery", "score-field", "floor-calculator")  # fmt: skip
 NAMES = {"code", "file", "kbd", "func", "class", "mod", "meth", "attr", "obj", "data", "exc"}
 
 
