@@ -124,7 +124,7 @@ function draw(svg, table, loss, width) {
   const xs = seen.map((row) => Math.log10(row.sigma));
   const [x0, x1] = [Math.min(...xs), Math.max(...xs)];
   const tops = seen.flatMap((row) => [row.ceiling, row.linear, loss > 0 ? loss : 0]);
-  const lows = seen.map((row) => row.linear);
+  const lows = seen.map((row) => row.linear).concat(loss > 0 ? loss : []);
   const y1 = Math.log10(Math.max(...tops)) + 0.15;
   const y0 = Math.max(y1 - 7, Math.log10(Math.min(...lows)) - 1);
   const x = (sigma) => EDGE.left + (Math.log10(sigma) - x0) / (x1 - x0) *
@@ -147,8 +147,12 @@ function draw(svg, table, loss, width) {
       String(Number((10 ** e).toPrecision(1))));
   add("text", { x: (EDGE.left + width) / 2, y: HEIGHT - 4, "text-anchor": "middle" },
     "noise over signal, σ");
-  const line = (name, kind) => add("path", { class: kind, d: seen.map((row, i) =>
-    `${i ? "L" : "M"}${x(row.sigma).toFixed(1)} ${y(row[name]).toFixed(1)}`).join("") });
+  const line = (name, kind) => { // from where it comes up through the lower edge
+    const first = seen.findIndex((row) => Math.log10(row[name]) > y0);
+    const shown = first < 0 ? [] : seen.slice(Math.max(0, first - 1));
+    add("path", { class: kind, d: shown.map((row, i) =>
+      `${i ? "L" : "M"}${x(row.sigma).toFixed(1)} ${y(row[name]).toFixed(1)}`).join("") });
+  };
   line("ceiling", "fc-ceiling");
   line("linear", "fc-linear");
   line("floor", "fc-floor");
