@@ -103,7 +103,7 @@ class Floor:
         table = floors(found["mmse"])
         table[f"floor_{n // 4}"] = floors(found["quarter"])["floor"]
         table[f"floor_{n // 16}"] = floors(found["sixteenth"])["floor"]
-        known = limit_at(found, table["sigma"]).isfinite().numpy()
+        known = limit_at(found, table["sigma"].to_numpy()).notna()
         table["limit"] = floors(found["limit"].fillna(found["mmse"]))["floor"].where(known)
         table[[*LOSSES, *table.columns[table.columns.get_loc("memorised") + 1 :]]] *= units
         if isinstance(loss, pd.DataFrame):

@@ -107,13 +107,15 @@ def limit_of(left: Tensor, linear: float = math.inf) -> tuple[float, float]:
     return min(float(value.mean()) + rise * more, linear), error
 
 
-def limit_at(found: pd.DataFrame, sigma: Times) -> Times:
+def limit_at(found: pd.DataFrame, sigma: Sequence[float] | Times) -> pd.Series:
     """``limit`` of ``growing`` at the levels ``sigma``, nan beside a level where it is not known.
 
     Args:
         found: of ``growing``, its levels increasing.
+        sigma: σ > 0, between the levels found.
     """
-    at, known = np.log(np.asarray(sigma, dtype=float)), np.log(found["sigma"])
+    at = torch.as_tensor(sigma, dtype=torch.float64).cpu().log().numpy()
+    known = np.log(found["sigma"])
     values = np.interp(at, known, found["limit"].fillna(found["mmse"]))
     unknown = np.interp(at, known, found["limit"].isna().astype(float)) > 1e-6
-    return torch.from_numpy(np.where(unknown, np.nan, values))
+    return pd.Series(np.where(unknown, np.nan, values), name="limit")
