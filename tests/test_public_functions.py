@@ -38,6 +38,7 @@ from scorerep.training import Optimisation
 from scorerep.worlds import EmpiricalLaw, GaussianMixture, LinearCode, LinearGaussian
 from scorerep.worlds import linear_code as linear_codes
 from scorerep.worlds.floor import floor, floor_of, mmse
+from scorerep.worlds.growth import growing, limit_at, limit_of
 from scorerep.worlds.schedule import Schedule
 from tests.fake_accelerator import DEVICE, Fake, pretended
 
@@ -566,12 +567,18 @@ CASES = {
     "worlds.floor.floor_of": lambda k: floor_of(
         mmse(k.mixture, [0.5, 20.0], 4, k.generator), Schedule("flow"), k.t.sort().values
     ),
+    "worlds.growth.growing": lambda k: growing(k.data.images, k.levels, 4, k.generator),
+    "worlds.growth.limit_of": lambda k: limit_of(0 * k.of(3, 16) + 1),
+    "worlds.growth.limit_at": lambda k: limit_at(
+        pd.DataFrame({"sigma": [0.1, 3.0], "mmse": [0.1, 0.4], "limit": [0.2, 0.5]}), k.levels
+    ),
     **{
         f"worlds.schedule.Schedule.{name}": lambda k, name=name: getattr(
             Schedule("vp-cosine", "logit-normal"), name
         )(k.t)
         for name in ("kernel", "level", "time_of_level", "share_below", "time_of_share")
     },
+    "worlds.empirical.EmpiricalLaw.item": lambda k: k.empirical.item(k.y) is None or None,
     "worlds.empirical.EmpiricalLaw.class_moments": lambda k: k.empirical.class_moments(
         k.images.double(), k.levels.double()
     ),

@@ -24,7 +24,7 @@ LINK = re.compile(r"(?<!!)\[([^\]\[]*)\]\(#?([\w:./-]*?)(?:\.md)?\)")
 PICTURE = re.compile(r"(!\[[^\]]*\])\((?!https?:)([^)\s]+)\)")
 HEADED = ("note", "tip", "hint", "important", "warning", "caution", "attention", "seealso")
 ONLY_ON_THE_SITE = ("raw", "tableofcontents", "toctree", "nb-exec-table", "bibliography", "iframe",
-                    "gallery", "score-field", "whole-book")  # fmt: skip
+                    "gallery", "score-field", "floor-calculator", "whole-book")  # fmt: skip
 NAMES = {"code", "file", "kbd", "func", "class", "mod", "meth", "attr", "obj", "data", "exc"}
 
 

@@ -15,8 +15,8 @@ import tyro
 from scorerep.data.own import Reading
 from scorerep.runs.losses import ROWS, answer, at_times, binned, grid, read_loss
 from scorerep.types import checks
-from scorerep.worlds.empirical import EmpiricalLaw
-from scorerep.worlds.floor import Target, Weight, average, floor_of, mmse
+from scorerep.worlds.floor import Target, Weight, average, floor_of
+from scorerep.worlds.growth import LEAST, growing, limit_at
 from scorerep.worlds.schedule import Density, Schedule
 from scorerep.worlds.schedule import Path as NoisePath
 
@@ -67,6 +67,8 @@ class Floor(Reading):
     """Noisy images at each level: four times as many halve the standard error."""
     seed: int = 0
     """Of the draws."""
+    device: str | None = None
+    """Where to compute, such as cpu or cuda:1; an NVIDIA GPU if there is one."""
 
     def run(self):
         import matplotlib.pyplot as plt
@@ -90,18 +92,22 @@ class Floor(Reading):
         images = load_data(self.name, "train", **self.reading()).images
         generator = torch.Generator().manual_seed(self.seed)
         order = torch.randperm(len(images), generator=generator)
-        n = len(images) if self.limit is None else checks.whole("limit", self.limit, 32, len(order))
-        table = None
-        for count in (n, n // 4, n // 16):
-            levels = grid(schedule.level(times), self.levels)
-            law = EmpiricalLaw(images[order[:count]])
-            found = mmse(law, levels, self.draws, generator, self.scale)
-            part = floor_of(found, schedule, times, self.target, self.weighting, self.sigma_data)
-            part[LOSSES] *= self.factor * (images[0].numel() if self.pixels == "sum" else 1)
-            if table is None:
-                table = part
-            else:
-                table[f"floor_{count}"] = part["floor"]
+        n = len(images) if self.limit is None else checks.whole("limit", self.limit, LEAST, len(order))
+        images = images[order[:n]].to(self.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        levels = grid(schedule.level(times), self.levels)
+        found = growing(images, levels, self.draws, generator, self.scale)
+        units = self.factor * (images[0].numel() if self.pixels == "sum" else 1)
+
+        def floors(left) -> pd.DataFrame:
+            of = found.assign(mmse=left)
+            return floor_of(of, schedule, times, self.target, self.weighting, self.sigma_data)
+
+        table = floors(found["mmse"])
+        table[f"floor_{n // 4}"] = floors(found["quarter"])["floor"]
+        table[f"floor_{n // 16}"] = floors(found["sixteenth"])["floor"]
+        known = limit_at(found, table["sigma"].to_numpy()).notna()
+        table["limit"] = floors(found["limit"].fillna(found["mmse"]))["floor"].where(known)
+        table[[*LOSSES, *table.columns[table.columns.get_loc("memorised") + 1 :]]] *= units
         if isinstance(loss, pd.DataFrame):
             table["loss"] = loss["loss"]
         shown = binned(table, ROWS)
@@ -143,6 +149,8 @@ def draw(table: pd.DataFrame, images: int, options: Floor, loss: float | pd.Data
             t.min(), t[table["memorised"]].max(), color=colours[7], alpha=0.15, lw=0,
             label="memorised",
         )  # fmt: skip
+    if table["limit"].notna().any():
+        ax.plot(t, table["limit"], color=colours[2], lw=1.3, label="floor, ever more images")
     low = table["floor"][~table["memorised"]]
     ax.set(
         yscale="log",

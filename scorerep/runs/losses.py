@@ -63,7 +63,8 @@ def binned(table: pd.DataFrame, rows: int) -> pd.DataFrame:
         return table
     group = np.arange(len(table)) * rows // len(table)
     p = table["probability"].clip(lower=1e-300)
-    means = table.drop(columns=["probability", "memorised"]).mul(p, axis=0).groupby(group).sum()
+    means = table.drop(columns=["probability", "memorised"]).mul(p, axis=0).groupby(group)
+    means = means.agg(lambda column: column.sum(skipna=False))
     means = means.div(p.groupby(group).sum(), axis=0)
     means.insert(2, "probability", table["probability"].groupby(group).sum())
     return means.assign(memorised=table["memorised"].groupby(group).any())
@@ -84,6 +85,15 @@ def answer(table: pd.DataFrame, loss: float | None = None) -> list[str]:
     for name in table.columns[table.columns.str.startswith("floor_")]:
         count, value = int(name.removeprefix("floor_")), average(table, name).value
         said.append(f"with {count:,d} of the images the floor is {value:.4g}")
+    if "limit" in table:
+        told = table[table["limit"].notna()]
+        p = told["probability"]
+        now, limit = float((p * told["floor"]).sum()), float((p * told["limit"]).sum())
+        said.append(
+            f"with ever more images: at levels with {p.sum():.0%} of the training its part of the "
+            f"floor goes from {now:.4g} to {limit:.4g}; at the others the images do not tell it, "
+            "between this floor and the best linear denoiser"
+        )
     known = table["probability"][table["memorised"]].sum()
     said.append(
         f"{known:.0%} of the training is at levels marked memorised: only a network that has "

@@ -79,9 +79,13 @@ class EmpiricalLaw(ExactLaw):
         where = self.device if generator is None else generator.device
         n = checks.whole("n", n, 0)
         index = torch.randint(len(self), (n,), generator=generator, device=where).to(self.device)
+        return self.item(index), None if self.labels is None else self.labels[index]
+
+    def item(self, index: Labels) -> Data:
+        """The items of these numbers, in the law's own order, as floats (uint8 is [−1, 1])."""
         x_0 = self.items[index]
         x_0 = to_float(x_0) if x_0.dtype == torch.uint8 else x_0
-        return x_0.unflatten(1, self.shape), None if self.labels is None else self.labels[index]
+        return x_0.unflatten(1, self.shape)
 
     @torch.no_grad()
     def covariance(self) -> Float[Tensor, "dimension dimension"]:

@@ -103,8 +103,8 @@ def floor_of(
     level, so that only a network which has memorised them comes near.
 
     Args:
-        found: of ``mmse``. Between its levels mmse is linear in log σ, so that it need not have
-            all those of ``times``.
+        found: of ``mmse``. It need not have all levels of ``times``, but those at the ends: between
+            its levels, mmse's share of linear and the logarithm of linear are linear in log σ.
         times: increasing.
         target: what the network predicts.
         weighting: of the loss at t: "none", or a function of t; "tau2" is τ² (of the score's
@@ -121,7 +121,7 @@ def floor_of(
         raise ValueError(f"times must increase, (times,), at least one, got {tuple(times.shape)}")
     alpha, tau = schedule.kernel(times)
     sigma = schedule.level(times)
-    left, error, linear, variance = (_between(found, name, sigma) for name in found.columns[1:])
+    left, error, linear, variance = _between(found, sigma)
     c_out = sigma * data / (sigma.square() + data**2).sqrt()
     a, b = {
         "x0": (1 + 0 * tau, 0 * tau),
@@ -161,7 +161,12 @@ def average(table: pd.DataFrame, column: str = "floor") -> Estimate:
     return Estimate(float((p * table[column]).sum()), math.sqrt((p * error).pow(2).sum()))
 
 
-def _between(found: pd.DataFrame, name: str, sigma: Times) -> Times:
+def _between(found: pd.DataFrame, sigma: Times) -> tuple[Times, Times, Times, Times]:
+    """mmse, its standard error, linear and variance at levels σ that lie between those found.
+
+    In log σ, the logarithm of linear is linear, and so is the share of it that mmse is: linear is
+    nearly a power of σ, and the share goes from 0 to 1.
+    """
     known = found.sort_values("sigma")
     low, high = known["sigma"].min(), known["sigma"].max()
     if float(sigma.min()) < low * (1 - 1e-6) or float(sigma.max()) > high * (1 + 1e-6):
@@ -169,5 +174,9 @@ def _between(found: pd.DataFrame, name: str, sigma: Times) -> Times:
             f"times must have levels between those found, {low:.4g} and {high:.4g}, got "
             f"{float(sigma.min()):.4g} to {float(sigma.max()):.4g}"
         )
-    values = np.interp(sigma.log().numpy(), np.log(known["sigma"]), known[name])
-    return torch.from_numpy(values)
+    at, levels = sigma.log().numpy(), np.log(known["sigma"])
+    linear = np.exp(np.interp(at, levels, np.log(known["linear"].clip(lower=1e-300))))
+    shares = known[["mmse", "standard_error"]].div(known["linear"].clip(lower=1e-300), axis=0)
+    left, error = (linear * np.interp(at, levels, shares[name]) for name in shares)
+    variance = np.interp(at, levels, known["variance"])
+    return tuple(torch.from_numpy(column) for column in (left, error, linear, variance))

@@ -41,7 +41,7 @@ def test_command_writes_table_and_picture_whole(ask, tmp_path):
     assert (tmp_path / "floor.png").stat().st_size > 10_000
     assert list(table) == [
         "t", "sigma", "probability", "floor", "standard_error", "linear", "ceiling", "memorised",
-        "floor_32", "floor_8",
+        "floor_32", "floor_8", "limit",
     ]  # fmt: skip
     assert len(table) == 8 and table["probability"].sum() == pytest.approx(1)
     assert "digits: 128 images, target eps" in said

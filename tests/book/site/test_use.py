@@ -103,6 +103,50 @@ def test_previews_hold_in_both_themes_and_ask_no_other_host(previews):
     assert previews["foreign"] == []
 
 
+# The calculator of floors, on a page that is served and on one from a file
+
+
+@pytest.fixture(scope="module", params=["served", "from a file"])
+def calculator(request):
+    if request.param == "from a file":
+        return driven("floor.mjs", base=f"{SITE.as_uri()}/")
+    with browsing.served(SITE) as base:
+        return driven("floor.mjs", base=base)
+
+
+def test_calculator_answers_what_is_typed_and_chosen(calculator):
+    assert calculator["problems"] == []
+    assert calculator["start"].startswith("Averaged over the training: floor")
+    answers = [calculator[name] for name in ("start", "typed", "digits", "edm")]
+    assert len(set(answers)) == 4 and calculator["moved"]
+    assert all("our loss" in text for text in answers)
+
+
+def test_calculator_takes_the_usual_schedule_of_a_target(calculator):
+    assert (calculator["path"], calculator["mean"]) == ("edm", "-1.2")
+
+
+def test_calculator_names_what_is_no_number_and_needs_no_loss(calculator):
+    assert calculator["wrong"] == "Not a number that can be used: Your loss."
+    assert calculator["invalid"] == "true"
+    assert "our loss" not in calculator["without"]
+
+
+def test_keyboard_reaches_every_control_of_the_calculator_in_order(calculator):
+    order = ["images", "target", "path", "weighting", "scale", "pixels", "mean", "std", "data"]
+    assert calculator["reached"][: len(order) + 3] == [*order, "factor", "loss", "summary"]
+
+
+def test_calculator_can_be_heard_printed_and_held_in_the_hand(calculator):
+    assert "Averaged over the training: floor" in calculator["label"]
+    assert calculator["rows"] == 16 and calculator["printed"]
+    assert calculator["wide"] <= 390
+
+
+def test_calculator_without_scripts_points_to_the_command(calculator):
+    assert "scorerep floor" in calculator["still"]
+
+
 # Opened from a file: the address that `make book` prints
 
 
