@@ -6,6 +6,7 @@ TORCH ?=
 TORCH_CPU := https://download.pytorch.org/whl/cpu
 VENV ?= .venv
 PORT ?= 8000
+JOBS ?= 2
 BIN := $(VENV)/bin
 READY := $(VENV)/requirements-installed
 CODE := scorerep book tests
@@ -81,9 +82,9 @@ serve: ## serve the built site to this machine's browsers: the live explorer nee
 	@echo "Open http://127.0.0.1:$(PORT)/index.html (Ctrl-C ends it)"
 	@$(PYTHON) -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
 
-test: $(READY) ## run the chapters as for the book, then all tests
+test: $(READY) ## run the chapters as for the book, then all tests (JOBS=2 at a time)
 	@$(BIN)/python -m book.tools.chapters || echo "Going on to the tests, which will name these chapters."
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 test-site: $(READY) ## the built site (make book) in a headless browser; needs chromium and node
 	$(BIN)/python -m pytest tests/book/site tests/book/test_explorer.py -k "not small_page"
