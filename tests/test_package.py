@@ -200,8 +200,8 @@ def names(lines: list[str]) -> set[str]:
     return {re.match(r"[\w-]+", line)[0] for line in lines}
 
 
-IMPORTED = {"pillow": "PIL",   # what a package is imported as, where that is not its name
-    "scikit-learn": "sklearn", "scikit-image": "skimage",
+IMPORTED = {  # what a package is imported as, where that is not its name
+    "pillow": "PIL", "scikit-learn": "sklearn", "scikit-image": "skimage",
 }  # fmt: skip
 
 
