@@ -201,7 +201,7 @@ def names(lines: list[str]) -> set[str]:
 
 
 IMPORTED = {  # what a package is imported as, where that is not its name
-    "scikit-learn": "sklearn", "scikit-image": "skimage",
+    "pillow": "PIL", "scikit-learn": "sklearn", "scikit-image": "skimage",
 }  # fmt: skip
 
 
@@ -229,7 +229,7 @@ def test_every_import_of_the_library_is_declared():
     declared = names(project()["dependencies"])
     declared |= set().union(*map(names, project()["optional-dependencies"].values()))
     declared = {IMPORTED.get(name, name) for name in declared}
-    # Brought by torchvision, and by a notebook's kernel.
-    brought = {"scorerep", "PIL", "matplotlib_inline"}
+    # Brought by a notebook's kernel.
+    brought = {"scorerep", "matplotlib_inline"}
     assert found - set(sys.stdlib_module_names) - brought <= declared
     assert declared - found == {"tensorboard"}  # the latter imported by torch

@@ -65,6 +65,7 @@ def image_data(
 
     Args:
         labels: (n,), whole numbers, for which ``classes`` has names.
+        name, split: of the data.
         files: where they are from, if from files.
     """
     counts = np.bincount(np.asarray(labels, np.int64), minlength=len(classes))
@@ -130,7 +131,7 @@ def in_bytes(values: np.ndarray) -> np.ndarray:
 
 
 def channels_first(values: np.ndarray) -> Pixels:
-    """Bytes ``(n, channels, height, width)`` of pictures in any layout named above."""
+    """``values`` of pictures in any layout named above as bytes, channels first."""
     if values.ndim == 3:
         values = values[:, None]
     elif values.ndim == 4 and values.shape[1] not in (1, 3) and values.shape[3] in (1, 3):

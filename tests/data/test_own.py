@@ -268,7 +268,7 @@ def test_every_fifth_of_each_class_is_for_tests():
     train, test = every_fifth(data)
     assert test.images[:, 0, 0, 0].tolist() == [8, 9, 18, 19] and test.split == "test"
     assert len(train) == 16
-    with pytest.raises(ValueError, match="files must name all 20 images or none, got 3"):
+    with pytest.raises(ValueError, match="files must name each of the 20 images or none, got 3"):
         replace(data, files=("a", "b", "c"))
 
 
