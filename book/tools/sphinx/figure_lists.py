@@ -74,7 +74,8 @@ class ChapterMap(ListDirective):
 
     def run(self):
         picture = nodes.raw("", chapter_map.drawing(), format="html")
-        return [picture, *self.parsed(chapter_map.table())]
+        words = f":::{{dropdown}} The same in words\n{chapter_map.table()}\n:::"
+        return [picture, *self.parsed(words)]
 
 
 class Gallery(ListDirective):
