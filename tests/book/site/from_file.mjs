@@ -38,6 +38,14 @@ try {
   }
   found.still = await page.locator("article figure img").first().evaluate((i) => i.naturalWidth);
 
+  await open("book/one_page.html");
+  await page.locator(".moving").scrollIntoViewIfNeeded();
+  await page.locator(".moving-live").waitFor();
+  const moving = () => page.locator(".moving output").textContent();
+  found.moving = [await moving()];
+  await page.locator(".moving input").press("Home");
+  found.moving.push(await moving());
+
   await open(`search.html?q=${job.word}`);
   await page.locator("#search-results li a").first().waitFor();
   found.search = await page.locator("#search-results li a").evaluateAll(

@@ -64,6 +64,7 @@ async function move(page, root) {
     let text = "";
     if (kind === "input") {
       await page.keyboard.press("End");
+      await page.waitForFunction((e) => e.value === e.max, await input.elementHandle());
       const now = await root.evaluate(state); // on the way, if marks glide
       await rest(page);
       found.gliding ||= now.drawn !== (await root.evaluate(state)).drawn;
@@ -101,7 +102,11 @@ async function visit(name, look) {
   page.setDefaultTimeout(1800000); // half an hour: busy machines are slow, not broken
   const problems = [], pictures = [];
   page.on("pageerror", (error) => problems.push(error.message));
-  page.on("requestfailed", (request) => problems.push(request.url()));
+  page.on("requestfailed", (request) => {
+    if (request.url().startsWith(job.base)) problems.push(request.url());
+  });
+  await page.route((url) => /^https?:/.test(url.href) && !url.href.startsWith(job.base),
+    (route) => route.abort()); // what a site asks of others is another test's matter
   page.on("response", (r) => { if (r.status() >= 400) problems.push(`${r.url()}: ${r.status()}`); });
   try {
     await page.goto(job.base + name, { waitUntil: "load" });

@@ -154,6 +154,11 @@ def test_front_page_s_picture_moves_on_a_page_from_a_file(from_file):
     assert from_file["start"] and from_file["moved"] != from_file["start"]
 
 
+def test_moving_picture_loads_its_data_on_a_page_from_a_file(from_file):
+    before, after = from_file["moving"]
+    assert before and after != before
+
+
 def test_explorer_says_on_a_page_from_a_file_how_it_would_run(from_file):
     assert from_file["still"] > 0
     if "explorer" in from_file:  # else the site was built without npm
