@@ -23,7 +23,7 @@ CSS = Path(__file__).with_name("print.css")
 POINTING = ("href", "aria-labelledby", "aria-describedby", "aria-controls", "for", "headers")
 ON_SCREEN_ONLY = (
     "script", "style", "button", "a.headerlink", "noscript",
-    ".explorer", ".whole-book", ".toggle-button", "#previews",
+    ".explorer", ".whole-book", ".toggle-button", "#previews", "a:has(> .viewcode-link)",
 )  # fmt: skip
 FOLDED = "details.hide"
 CODE = "folded-code"  # the appendix with it

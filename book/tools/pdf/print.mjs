@@ -76,8 +76,8 @@ function problems(width) {
   const whole = document.documentElement.scrollWidth; // beyond it, the browser prints all smaller
   if (whole > width + 1) beyond.unshift(`the document is ${whole} px wide, not ${width}`);
   const missing = [...document.images].filter((i) => i.naturalWidth === 0).map((i) => i.src);
-  const merrors = [...document.querySelectorAll("mjx-merror")].map((e) => where(e));
-  return { beyond: beyond.slice(0, 40), missing, merrors, formulas: document.querySelectorAll("mjx-container").length };
+  const unread = [...document.querySelectorAll("mjx-merror")].map((e) => where(e));
+  return { beyond: beyond.slice(0, 40), missing, unread, formulas: document.querySelectorAll("mjx-container").length };
 }
 
 /** Write the page of its target into every link that names one. */

@@ -35,14 +35,14 @@ class Printed:
     Attributes:
         beyond: what reaches over the text's edge.
         missing: pictures that did not load.
-        merrors: formulas that MathJax could not read.
+        unread: formulas that MathJax could not read.
         foreign: addresses of other hosts that were asked for.
         formulas: how many were set.
     """
 
     beyond: list[str]
     missing: list[str]
-    merrors: list[str]
+    unread: list[str]
     foreign: list[str]
     formulas: int
 
@@ -50,7 +50,7 @@ class Printed:
         return [
             *(f"over the edge: {text}" for text in self.beyond),
             *(f"picture not loaded: {text}" for text in self.missing),
-            *(f"formula not set: {text}" for text in self.merrors),
+            *(f"formula not set: {text}" for text in self.unread),
             *(f"asked of another host: {text}" for text in self.foreign),
         ]
 
