@@ -53,6 +53,15 @@ def test_best_denoisers_give_the_information_between_the_two_ends(sde):
     assert found.energy != found.value
 
 
+def test_noise_is_not_the_stream_that_the_points_were_drawn_from():
+    sde, generator = VESDE(0.01, 20.0), torch.Generator().manual_seed(0)
+    x, noise = torch.randn(2, 4_000, 1, generator=generator, dtype=torch.double)
+    y = RHO * x + (1 - RHO**2) ** 0.5 * noise
+    spectrum = estimate(x, y, (Exact(sde), Exact(sde, RHO)), levels=60).spectrum.per_octave(sde)
+    low = spectrum.value[:12]  # τ up to 0.08, where nothing is hidden yet
+    assert (np.abs(low) < 0.01 + 4 * spectrum.standard_error[:12]).all()
+
+
 def test_a_worse_plain_network_adds_its_excess_and_a_worse_conditional_one_takes_it_away():
     sde = VESDE(0.01, 20.0)
     x, y = normal_pairs(4_000)
