@@ -31,7 +31,7 @@ KEY = ["input", "source", "layer", "t", "seed"]
 class Arguments:
     """Score the features of a score network without a code."""
 
-    times: tuple[float, ...] = (0.2, 0.4, 0.6, 0.7, 0.8)
+    times: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8)
     """Noise levels."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Of images, noise and untrained weights."""

@@ -53,6 +53,15 @@ def test_best_denoisers_give_the_information_between_the_two_ends(sde):
     assert found.energy != found.value
 
 
+def test_noise_is_not_the_stream_that_the_points_were_drawn_from():
+    sde, generator = VESDE(0.01, 20.0), torch.Generator().manual_seed(0)
+    x, noise = torch.randn(2, 4_000, 1, generator=generator, dtype=torch.double)
+    y = RHO * x + (1 - RHO**2) ** 0.5 * noise
+    spectrum = estimate(x, y, (Exact(sde), Exact(sde, RHO)), levels=60).spectrum.per_octave(sde)
+    low = spectrum.value[:12]  # τ up to 0.08, where nothing is hidden yet
+    assert (np.abs(low) < 0.01 + 4 * spectrum.standard_error[:12]).all()
+
+
 def test_a_worse_plain_network_adds_its_excess_and_a_worse_conditional_one_takes_it_away():
     sde = VESDE(0.01, 20.0)
     x, y = normal_pairs(4_000)
@@ -116,7 +125,7 @@ def test_pair_is_told_y_in_the_place_of_a_code():
     ("change", "said"),
     [
         ({"y": np.zeros((40, 1))}, "y must vary"),
-        ({"y": np.arange(39.0)}, "y must have a row for each point of x, got 39 for 40"),
+        ({"y": np.arange(39.0)}, "x and y must have a row a point, and 2 at least: 40, 39"),
         ({"x": np.full((50, 1), np.nan)}, "x must be finite"),
         ({"x": np.zeros((3, 1))}, "x must be of at least 20 points, got 3"),
         ({"held_out": 1.0}, r"held_out must lie in \(0, 1\)"),
