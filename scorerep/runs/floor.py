@@ -15,6 +15,7 @@ import tyro
 from scorerep.data.own import Reading
 from scorerep.runs.losses import ROWS, answer, at_times, binned, grid, read_loss
 from scorerep.types import checks
+from scorerep.types.devices import named_device
 from scorerep.worlds.floor import Target, Weight, average, floor_of
 from scorerep.worlds.growth import LEAST, growing, limit_at
 from scorerep.worlds.schedule import Density, Schedule
@@ -83,6 +84,7 @@ class Floor(Reading):
         checks.number("factor", self.factor, above=0.0)
         checks.whole("levels", self.levels, 2, 1000)
         checks.whole("seed", self.seed, 0, 2**63 - 1)
+        device = place(self.device)
         loss = None if self.loss is None else read_loss(self.loss)
         schedule = Schedule(self.schedule, self.density, self.mean, self.std)
         times = schedule.spread(self.levels)
@@ -92,8 +94,10 @@ class Floor(Reading):
         images = load_data(self.name, "train", **self.reading()).images
         generator = torch.Generator().manual_seed(self.seed)
         order = torch.randperm(len(images), generator=generator)
-        n = len(images) if self.limit is None else checks.whole("limit", self.limit, LEAST, len(order))
-        images = images[order[:n]].to(self.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        n = len(images)
+        if self.limit is not None:
+            n = checks.whole("limit", self.limit, LEAST, n)
+        images = images[order[:n]].to(device)
         levels = grid(schedule.level(times), self.levels)
         found = growing(images, levels, self.draws, generator, self.scale)
         units = self.factor * (images[0].numel() if self.pixels == "sum" else 1)
@@ -105,7 +109,7 @@ class Floor(Reading):
         table = floors(found["mmse"])
         table[f"floor_{n // 4}"] = floors(found["quarter"])["floor"]
         table[f"floor_{n // 16}"] = floors(found["sixteenth"])["floor"]
-        known = limit_at(found, table["sigma"].to_numpy()).notna()
+        known = limit_at(found, table["sigma"].tolist()).notna()
         table["limit"] = floors(found["limit"].fillna(found["mmse"]))["floor"].where(known)
         table[[*LOSSES, *table.columns[table.columns.get_loc("memorised") + 1 :]]] *= units
         if isinstance(loss, pd.DataFrame):
@@ -118,6 +122,15 @@ class Floor(Reading):
         write_table(table, self.out.with_suffix(".csv"))
         write_figure(draw(table, n, self, loss), self.out)
         print(f"table: {self.out.with_suffix('.csv')}, picture: {self.out}")
+
+
+def place(device: str | None) -> torch.device:
+    """The device of this name; None: an NVIDIA GPU if there is one, else the CPU."""
+    gpu = torch.cuda.is_available()
+    found = named_device(device or ("cuda" if gpu else "cpu"))
+    if found.type not in (("cpu", "cuda") if gpu else ("cpu",)):
+        raise ValueError(f"device must be cpu, or a GPU that PyTorch sees by CUDA, got {device!r}")
+    return found
 
 
 def draw(table: pd.DataFrame, images: int, options: Floor, loss: float | pd.DataFrame | None):

@@ -15,7 +15,7 @@ POSITIVE = {"seconds", "iterations", "samples", "pairs", "images", "draws", "ste
             "frechet", "parameters", "gflop_an_image", "megabytes", "seconds_each"}  # fmt: skip
 MAY_BE_EMPTY = {  # what does not apply to every row of its kind, or was not measured at first
     "t", "iterations", "standard_error", "none", "none_se", "entropy", "code", "size", "steps",
-    "seconds", "peak_mb",
+    "seconds", "peak_mb", "limit", "limit_error",
 }  # fmt: skip
 AT_SOME_STAGES = {  # by table
     "recipe_quality": {"frechet", "frechet_low", "frechet_high", "code_std", "knn"},

@@ -199,6 +199,8 @@ def test_bad_file_is_named(content, sentence, tmp_path, capsys):
         (["--levels", "1"], "levels must lie in 2..1000, got 1"),
         (["--limit", "3"], "limit must lie in 32..1442, got 3"),
         (["--seed", "-1"], "seed must lie in 0"),
+        (["--device", "abacus"], "device must be a name like"),
+        (["--device", "mps"], "device must be cpu, or a GPU"),
         (["--out", "floor.table"], "out must end in .png"),
         (["--schedule", "edm", "--density", "uniform"], "density must be log-normal for edm"),
     ],

@@ -83,7 +83,7 @@ def test_parts_are_the_quarters_and_sixteenths():
 
 
 def test_mean_floor_of_parts_is_never_higher():
-    """mmse is concave in the law: to be seen at each level by more than its error, or not at all."""
+    """mmse is concave in the law, and on the same draws this is seen at each level."""
     images = load_data("digits").images[:640]
     found = growing(images, [0.3, 0.6, 1.0, 2.0, 5.0], 320, seeded())
     for more, fewer in (("mmse", "quarter"), ("quarter", "sixteenth")):
