@@ -13,13 +13,13 @@ The parts of a score model stand on the first level, and data flow one way throu
     objective     denoising score matching (Eqs. 4, 5, 7, 8) and its regularisers
     training      the training loop, a generator; how long and how fast
     checkpoint    safetensors and cards
-    sampling      five samplers with one signature
+    sampling      five samplers with one signature; the flow from data to noise
     likelihood    log-likelihood by the probability flow
 
 Beside them stand what a code is asked and what a run needs.
 
     worlds        exact worlds: Gaussian mixtures, Gaussian data, the law of a data set
-    codes         scores of codes, attributes, effects, information, other learners of codes
+    codes         scores of codes, attributes, effects, uses, priors, information, other learners
     guidance      the classifier of Section 2.1, and scores that it or an exact law steers
     quality       how good samples of digits are
     plots         the look of the book's pictures

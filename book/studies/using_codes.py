@@ -57,13 +57,13 @@ class Arguments:
     """Of each prior."""
     pairs: int = 40
     """Of test images of different classes, whose codes and noises are exchanged."""
-    images: int = 16
+    images: int = 12
     """Edited."""
     codes: int = 12_000
     """Training images whose codes are fitted."""
     steps: int = 16
     """Of the flow, each way; four evaluations each."""
-    iterations: int = 1_000
+    iterations: int = 600
     """Of each training with code dropout."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Of the trainings with code dropout."""
@@ -197,24 +197,20 @@ def edits(a: Arguments):
             before = measure(decode(model, z, x_1, a.steps))
             # As likely a move of the codes, in a direction that knows nothing of the attribute
             chance = direction(codes, torch.randn(len(codes), generator=seeded(a.seed)))
-            covariance = codes.T.cov().reshape(len(line.vector), -1)
-            length = [
-                float(v @ torch.linalg.solve(covariance, v)) ** 0.5
-                for v in (line.vector, chance.vector)
-            ]
-            chance = chance._replace(vector=chance.vector * length[0] / length[1])
             moves = {"fit": (line, (-2.0, -1.0, 1.0, 2.0)), "chance": (chance, (-2.0, 2.0))}
             for kind, (along, amounts) in moves.items():
+                unit = float(along.fitted(codes).std())  # by which a likely code moves the fit
                 for amount in amounts:
-                    moved = along.moved(z, amount * spread)
+                    moved = along.moved(z, amount * unit)
+                    asked = float((line.fitted(moved) - line.fitted(z)).mean())
                     change = measure(decode(model, moved, x_1, a.steps)) - before
                     change = change[change.isfinite()].numpy()
                     low, high = bootstrap_interval(change)
                     row = about | {
                         "attribute": attribute, "direction": kind, "amount": amount,
-                        "asked": amount * spread, "change": float(change.mean()),
-                        "change_low": low, "change_high": high, "r2_fit": line.r2,
-                        "images": len(change),
+                        "asked": asked, "change": float(change.mean()),
+                        "change_low": low, "change_high": high, "deviation": spread,
+                        "r2_fit": line.r2, "images": len(change),
                     }  # fmt: skip
                     print(row, flush=True)
                     merge_rows(

@@ -57,7 +57,7 @@ def test_flow_learns_a_ring_that_no_gaussian_has():
     assert torch.equal(before, torch.get_rng_state())
     drawn = prior.sample(1_000, torch.Generator().manual_seed(0))
     radius = drawn.norm(dim=1)
-    assert abs(float(radius.mean()) - 1) < 0.05 and float(radius.std()) < 0.3
+    assert abs(float(radius.mean()) - 1) < 0.12 and float(radius.std()) < 0.25
     gain = prior.log_prob(held_out) - mixture_prior(codes, 1).log_prob(held_out)
     assert float(gain.mean()) > 0.4  # nats
 
