@@ -207,8 +207,18 @@ class Kit:
 
 SDE, VP, UNIFORM = VESDE(), VPSDE(), Objective(UniformTime())
 (
-    alignment, attributes, effects, encoding, features, information, mutual, prior, scores,
-    spectrum, time_codes, use,
+    alignment,
+    attributes,
+    effects,
+    encoding,
+    features,
+    information,
+    mutual,
+    prior,
+    scores,
+    spectrum,
+    time_codes,
+    use,
 ) = (  # fmt: skip
     importlib.import_module(f"{codes.__name__}.{name}")
     for name in (

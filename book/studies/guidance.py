@@ -89,7 +89,7 @@ class Arguments:
     what: Annotated[
         Literal["cost", "conditional", "classifier", "samples", "entropy"], tyro.conf.Positional
     ]
-    """Measure the cost of a step, train one of the two networks, draw and judge samples, or ask the classifier."""
+    """Measure a step's cost, train a network, draw and judge samples, or ask the classifier."""
     iterations: int = 0
     """Iterations of the training, or of each timing; 0 for the book's."""
     samples: int = 1_000
