@@ -69,7 +69,8 @@ def weights_of(path: Path) -> list[str]:
     ``ChapterError`` for a header without ``scorerep``, or with names of nothing.
     """
     header = chapters.read(path).metadata.get("scorerep")
-    if not isinstance(header, dict) or (unknown := set(header) - set(FOLDERS) - {"retrain"}):
+    known = {*FOLDERS, "retrain", "numbers"}
+    if not isinstance(header, dict) or (unknown := set(header) - known):
         raise ChapterError(
             f"{path.name}: its header needs a line like scorerep: {{weights: [fig3], tables: []}}"
             + (f", and {', '.join(sorted(unknown))} means nothing" if header else "")
