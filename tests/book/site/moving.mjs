@@ -38,16 +38,18 @@ function state(root) {
 const forms = (roots) => roots.map((root) => ["still", "live"].filter((form) =>
   root.querySelector(`.moving-${form}`)?.checkVisibility()));
 
+/** Data that are loaded though their picture is far below the window. */
+const early = (roots) => roots.filter((root) => root.getBoundingClientRect().top > innerHeight + 600)
+  .map((root) => root.querySelector(".moving-data").dataset.src.split("/").pop())
+  .filter((name) => [...document.scripts].some((script) => script.src.endsWith(name)));
+
 /** Until marks have come to rest. */
 const rest = (page) => page.waitForTimeout(330);
 
 async function move(page, root) {
-  const place = await root.locator(".moving-data").getAttribute("data-src");
-  const before = await page.evaluate((src) => [...document.scripts]
-    .map((script) => script.src).filter((url) => url.endsWith(src.split("/").pop())), place);
   await root.scrollIntoViewIfNeeded();
   await root.locator(".moving-live").waitFor();
-  const found = { before, controls: [], gliding: false, dragged: null };
+  const found = { controls: [], gliding: false, dragged: null };
   found.named = await root.evaluate((r) => Boolean(r.getAttribute("aria-label") &&
     r.querySelector("[role=img]").getAttribute("aria-label").length > 20));
   found.inside = await root.evaluate((r) =>
@@ -111,6 +113,7 @@ async function visit(name, look) {
   try {
     await page.goto(job.base + name, { waitUntil: "load" });
     await page.evaluate(() => window.MathJax?.startup?.promise);
+    const loaded = await page.locator(".moving").evaluateAll(early);
     for (const root of await page.locator(".moving").all())
       pictures.push(await move(page, root));
     await page.evaluate(axe);
@@ -118,7 +121,7 @@ async function visit(name, look) {
       const { violations } = await axe.run({ include: [[".moving"]] }, { runOnly: levels });
       return violations.flatMap((rule) => rule.nodes.map((node) => `${rule.id}: ${node.html}`));
     }, LEVELS);
-    const result = { page: name, look, pictures, problems, violations };
+    const result = { page: name, look, loaded, pictures, problems, violations };
     if (look.startsWith("wide")) {
       await page.emulateMedia({ media: "print" });
       result.printed = await page.locator(".moving").evaluateAll(forms);
