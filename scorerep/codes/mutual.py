@@ -233,9 +233,9 @@ def prepared(name: str, values: ArrayLike | Data, normal_scores: bool = True) ->
     values = torch.as_tensor(values).detach().cpu()
     if values.ndim == 1 and not values.is_floating_point():  # labels
         values = (values[:, None] == values.unique()).double()
-    rows = values.double().reshape(len(values), -1).numpy() if values.ndim else np.empty((0, 1))
-    if len(rows) < 20:
-        raise ValueError(f"{name} must be of at least 20 points, got {len(rows)}")
+    if not values.ndim or len(values) < 20:
+        raise ValueError(f"{name} must be of at least 20 points, got {tuple(values.shape)}")
+    rows = values.double().reshape(len(values), -1).numpy()
     if not np.isfinite(rows).all():
         raise ValueError(f"{name} must be finite, but contains NaN or infinity")
     if normal_scores:

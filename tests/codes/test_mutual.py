@@ -127,7 +127,7 @@ def test_pair_is_told_y_in_the_place_of_a_code():
         ({"y": np.zeros((40, 1))}, "y must vary"),
         ({"y": np.arange(39.0)}, "x and y must have a row a point, and 2 at least: 40, 39"),
         ({"x": np.full((50, 1), np.nan)}, "x must be finite"),
-        ({"x": np.zeros((3, 1))}, "x must be of at least 20 points, got 3"),
+        ({"x": np.zeros((3, 1))}, r"x must be of at least 20 points, got \(3, 1\)"),
         ({"held_out": 1.0}, r"held_out must lie in \(0, 1\)"),
         ({"levels": 1}, "levels must be at least 2"),
         ({"pair": (Exact(VESDE()), Exact(VESDE(0.1, 20.0)))}, "pair must be of one SDE"),
