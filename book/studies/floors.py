@@ -6,7 +6,7 @@
 What ``scorerep floor`` computes for one schedule and target is here for every level, so that the
 page's pictures and its calculator have the floor for any of them. Pixels are in [−1, 1]. Columns:
 those of ``scorerep.worlds.growth.growing``, and the seconds of one core that a level took. It takes
-seconds for the digits, a minute of one core for MNIST and four for CIFAR-10, which
+seconds for the digits, a minute and a half of one core for MNIST and five for CIFAR-10, which
 ``scorerep data cifar10`` fetches.
 """
 
