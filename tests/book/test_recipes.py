@@ -28,9 +28,11 @@ def names(tmp_path_factory):
 def test_there_is_a_recipe_for_each_thing_one_does_first():
     text = (chapters.ROOT / "book/api.md").read_text("utf-8")
     headed = re.findall(r"^## (.+)\n\n```python", text, re.MULTILINE)
-    assert headed == ["Load a model", "Encode images", "Sample", "Ask for the score",
-                      "Train on your own images", "Score codes",
-                      "Estimate mutual information"]  # fmt: skip
+    assert headed == [
+        "Load a model", "Encode images", "Sample", "Follow a sampler", "Use a code",
+        "Sample with and without the code", "Ask for the score", "Train on your own images",
+        "Score codes", "Estimate mutual information",
+    ]  # fmt: skip
     assert len(RECIPES) == len(headed)
 
 
