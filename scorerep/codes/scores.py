@@ -49,12 +49,9 @@ def silhouette(codes: ArrayLike, labels: ArrayLike, most: int = 10_000, seed: in
 
 
 def knn_accuracy(
-    train_codes: ArrayLike,
-    train_labels: ArrayLike,
-    test_codes: ArrayLike,
-    test_labels: ArrayLike,
+    train_codes: ArrayLike, train_labels: ArrayLike, test_codes: ArrayLike, test_labels: ArrayLike,
     k: int = NEIGHBOURS,
-) -> float:
+) -> float:  # fmt: skip
     """Share of test codes whose class is the most frequent of the k nearest (Euclidean)."""
     train, test = _split(train_codes, train_labels, test_codes, test_labels)
     k = checks.whole("k", k, 1, len(train[0]))  # at most the number of training codes
@@ -97,11 +94,9 @@ def few_label_accuracy(
 
 
 def linear_r2(
-    train_codes: ArrayLike,
-    train_attribute: ArrayLike,
-    test_codes: ArrayLike,
-    test_attribute: ArrayLike,
-) -> float:
+    train_codes: ArrayLike, train_attribute: ArrayLike,
+    test_codes: ArrayLike, test_attribute: ArrayLike,
+) -> float:  # fmt: skip
     """R² on test codes of the linear regression of an attribute on the code.
 
     1 is a linear function of the code, 0 no better than the mean. Images whose attribute is
@@ -206,10 +201,7 @@ def compare(
 
 
 def bootstrap_interval(
-    values: ArrayLike,
-    statistic: Callable = np.mean,
-    confidence: float = 0.95,
-    seed: int = 0,
+    values: ArrayLike, statistic: Callable = np.mean, confidence: float = 0.95, seed: int = 0
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of a statistic of independent values, e.g. 0/1 for hits."""
     values, seed = _array(values), checks.whole("seed", seed, 0)
