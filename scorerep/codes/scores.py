@@ -154,12 +154,10 @@ def score_codes(
         "knn": knn_accuracy(*train, *test, k=k),
         "probe": linear_probe(*train, *test),
     } if labelled else {}  # fmt: skip
-    scores |= {
-        "code_std": float(test[0].std(0).min()),
-        "code_std_max": float(test[0].std(0).max()),
-    }
+    spread = test[0].std(0)
+    scores |= {"code_std": float(spread.min()), "code_std_max": float(spread.max())}
     if scores["code_std"] < CONSTANT:
-        constant = np.flatnonzero(test[0].std(0) < CONSTANT) + 1
+        constant = np.flatnonzero(spread < CONSTANT) + 1
         warnings.warn(
             f"coordinate {', '.join(f'z_{i}' for i in constant)} of {test[0].shape[1]} is the same "
             "for all images: the code has collapsed there",
