@@ -4,6 +4,7 @@ law                what all share;   mixture   Gaussian mixtures with labels
 linear_gaussian    Gaussian data and linear codes, solved;   linear_code   trained
 empirical          weight 1/N on each image of a data set
 floor              the least denoising loss;   schedule   of anybody's model, at anybody's t
+growth             how the floor rises with the number of images
 """
 
 from scorerep.worlds.empirical import EmpiricalLaw

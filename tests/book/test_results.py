@@ -18,6 +18,14 @@ MAY_BE_EMPTY = {  # what does not apply to every row of its kind, or was not mea
     "seconds", "peak_mb", "limit", "limit_error",
 }  # fmt: skip
 AT_SOME_STAGES = {  # by table
+    "code_priors": {"gain_nats", "gain_nats_low", "gain_nats_high", "components"},
+    "code_swaps": {
+        "to_noise",
+        "class_of_noise",
+        "class_of_noise_low",
+        "class_of_noise_high",
+        "width_of_noise",
+    },
     "recipe_quality": {"frechet", "frechet_low", "frechet_high", "code_std", "knn"},
 }
 
@@ -38,7 +46,7 @@ def problems(table: pd.DataFrame) -> list[str]:
             high = 1.0
         elif stem in POSITIVE or name.endswith(("_se", "standard_error")) or stem == "code_std":
             low = 0.0
-        elif name == "t":
+        elif name == "t" and "schedule" not in table:  # EDM's t is its σ
             low, high = 0.0, 1.0
         given = values.dropna()
         if not np.isfinite(given).all():

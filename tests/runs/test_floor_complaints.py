@@ -41,7 +41,7 @@ def ask(tmp_path, monkeypatch, capsys):
     def asked(images: torch.Tensor, *arguments: str):
         labels = torch.zeros(len(images), dtype=torch.long)
         data = ImageData(images, labels, ("one",), "cifar10", "train")
-        monkeypatch.setattr(scorerep.data, "load_data", lambda name, split: data)
+        monkeypatch.setattr(scorerep.data, "load_data", lambda name, split, **_: data)
         out = tmp_path / "floor.png"
         main(["floor", "cifar10", *SMALL, "--out", str(out), *arguments])
         said = " ".join(capsys.readouterr().out.split())

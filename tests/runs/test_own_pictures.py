@@ -4,6 +4,8 @@ one of 16 bits, with classes and without."""
 import csv
 import json
 import re
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -96,9 +98,13 @@ def test_every_command_works_on_them(run, photos, tmp_path, capsys):
     assert rows[0]["file"] == "dark/01.jpg" and list(rows[0]) == ["z1", "z2", "file", "label"]
     main(["sample", str(run), "--out", str(tmp_path / "grid.png"), "--side", "2", "--steps", "3"])
     assert (tmp_path / "grid.png").stat().st_size > 3_000
-    main(["floor", str(photos), *READ, "--out", str(tmp_path / "floor.png"), "--draws", "5",
+    many = tmp_path / "many"  # a floor wants 32 at least
+    for twice in ("a", "b"):
+        shutil.copytree(photos, many, copy_function=lambda a, b, t=twice: shutil.copy(
+            a, Path(b).with_name(t + Path(b).name)), dirs_exist_ok=True)  # fmt: skip
+    main(["floor", str(many), *READ, "--out", str(tmp_path / "floor.png"), "--draws", "5",
           "--levels", "4"])  # fmt: skip
-    assert "photos: 25 images, target eps" in capsys.readouterr().out
+    assert "many: 50 images, target eps" in capsys.readouterr().out
     main(["export", str(run), str(tmp_path / "small")])
     assert load_experiment(tmp_path / "small") == load_experiment(run)
     export.export(run, tmp_path / "page")
