@@ -1,8 +1,8 @@
-"""MathJax and the widget scripts, served by the site itself, so that it reads without a network.
+"""MathJax, served by the site itself, so that it reads without a network.
 
-``gather`` fetches them by npm (book/tools/assets/web) into ``_build/web/static``; the Sphinx
+``gather`` fetches it by npm (book/tools/assets/web) into ``_build/web/static``; the Sphinx
 extension book/tools/sphinx/offline.py points the pages there. Where npm is missing the pages go on
-loading both from a content delivery network, and a notice says so.
+loading it from a content delivery network, and a notice says so.
 """
 
 import shutil
@@ -29,11 +29,8 @@ PARTS = {
             "ui/*.js",
         ],
     ),
-    "requirejs": ("widgets", ["require.js"]),
-    "@jupyter-widgets/html-manager/dist": ("widgets", ["embed-amd.js", "*.woff2"]),
 }
 MATHJAX = "mathjax/tex-mml-chtml.js"
-WIDGETS = ("widgets/require.js", "widgets/embed-amd.js")  # in the order they are loaded in
 
 
 def gather() -> bool:

@@ -66,7 +66,7 @@ same.</p></noscript>
 <details><summary>The same as a table</summary>
 <table class="dataframe"><thead><tr><th scope="col">t</th><th scope="col">σ</th>
 <th scope="col">floor</th><th scope="col">linear</th><th scope="col">mean</th>
-<th scope="col">mem&shy;orised</th></tr></thead><tbody></tbody></table></details>
+<th scope="col">memorised</th></tr></thead><tbody></tbody></table></details>
 </div>
 """
 

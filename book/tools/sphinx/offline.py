@@ -4,11 +4,11 @@ from book.tools.assets import offline as offline_assets
 
 
 def use_own_scripts(app, config):
+    config.nb_ipywidgets_js = {}  # pages hold no widgets
     if not offline_assets.STATIC.is_dir():
         return
     config.html_static_path.append(str(offline_assets.STATIC))
     config.mathjax_path = offline_assets.MATHJAX
-    config.nb_ipywidgets_js = {script: {} for script in offline_assets.WIDGETS}
 
 
 def setup(app):

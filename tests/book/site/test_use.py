@@ -166,7 +166,8 @@ def test_explorer_says_on_a_page_from_a_file_how_it_would_run(from_file):
 
 
 def test_search_and_formulas_work_on_pages_from_a_file(from_file):
-    assert "glossary.html" in from_file["search"] and from_file["formulas"] > 0
+    assert any(found.startswith("glossary.html") for found in from_file["search"])
+    assert from_file["formulas"] > 0
 
 
 EXPECTED = (
