@@ -66,10 +66,11 @@ class Pages:
         self._point(article, name)
         self._pictures(article, name)
         self._unfold(article, name)
+        _anchor_headings(article)
         heading = article.find("h1")
         entry = Entry(_words(heading), name)
         for section in article.select("h2"):
-            place = section.find_parent("section")
+            place = section if section.get("id") else section.find_parent("section")
             entry.children.append(Entry(_words(section), place["id"]))
         body = article.decode_contents()
         style = f"page: p-{name}"
@@ -134,6 +135,18 @@ class Pages:
             words = f"code: page {PAGE_OF}"
             mark = f'<a class="code-at" id="{anchor}.from" href="#{anchor}">{words}</a>'
             fold.replace_with(BeautifulSoup(mark, "html.parser"))
+
+
+def _anchor_headings(article: Tag):
+    """Move a section's anchors into its heading, which may stand on the next sheet."""
+    for heading in article.select("section > :is(h2, h3, h4, h5, h6)"):
+        section = heading.parent
+        for mark in section.find_all("span", id=True, recursive=False):
+            if not mark.get_text(strip=True) and mark in heading.find_previous_siblings("span"):
+                heading.insert(0, mark.extract())
+        if section.get("id") and not heading.get("id"):
+            heading["id"] = section["id"]
+            del section["id"]
 
 
 def _words(heading: Tag) -> str:
