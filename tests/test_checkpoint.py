@@ -114,7 +114,7 @@ def changed(card: dict, path: str, value) -> dict:
         ("experiment.model.sigma_data", "0.5"),
         ("experiment.model.latent", 2.5),
         ("experiment.model.probabilistic", 1),
-        ("experiment.data", "imagenet"),
+        ("experiment.data", ""),
         ("experiment.data", {"name": "mnist"}),
         ("experiment.classes", "12"),
         ("experiment.classes", ["eleven"]),

@@ -63,6 +63,8 @@ def test_random_and_time_dependent_outputs_are_marked(path):
         ("x = np.random.default_rng()", True),
         ("print(os.cpu_count(), platform.machine())", True),
         ("x = torch.randn(3, generator=torch.Generator().manual_seed(0))", False),
+        ("x = np.random.default_rng(0)", False),
+        ("np.random.shuffle(x)", True),
         ("card['seconds']", False),
     ],
 )
