@@ -12,6 +12,8 @@ image, the spread that a code of so many numbers could reach at least.
 What a sample shows is decided at high noise, where uniform t pays a score network least. ``finish``
 trains it on there, with the code frozen: uniform σ, drawn from a log-normal about 2 and weighted,
 as in Figure 3. The spread is measured again after so many iterations. A stopped command goes on.
+
+The plan's seeds go to results/diversity_seeds.csv and results/diversity_seeds_codes.csv.
 """
 
 from dataclasses import dataclass

@@ -11,6 +11,8 @@ labels drawn from these) and scored on the 10,000 test images.
 
 Any number of workers may share the folder. A killed run goes on from its last saved state, and a
 run whose row is written is never repeated.
+
+The plan's longer runs go to results/representations_long.csv.
 """
 
 from collections.abc import Sequence

@@ -10,6 +10,8 @@ test images: the two halves of MNIST's test images have other writers. The noisy
 itself, averaged over 8 × 8 fields, is one more layer. Every command can be stopped and given
 again: training goes on from its last saved state, and rows that are in the table are not computed
 again (delete them for that).
+
+The plan's runs with a U-Net go to results/time_codes_unet.csv.
 """
 
 from collections.abc import Iterator

@@ -20,7 +20,9 @@ from book.tools.contents import parts, question
 README = chapters.ROOT / "README.md"
 TABLE = re.compile(r"\bresults/([\w-]+)\.csv")
 SWEEP = "python -m scorerep sweep"
-SWEEPS = (  # made by the library's own command
+SWEEPS = (  # made by the library's own commands
+    ("make runs", "The runs of the second edition, at stages of their training", ["runs"]),
+    ("make gpu", "Steps a second of the paper's networks on a GPU", ["gpu"]),
     (f"{SWEEP} fig4-mnist", "Codes learned at one noise level each (Figure 4)", ["fig4-mnist"]),
     (f"{SWEEP} fig4-cifar", "The same for three classes of CIFAR-10", ["fig4-cifar"]),
     (f"{SWEEP} fig4-mnist --model.network unet …", "The same with a small U-Net; all options in "
@@ -50,10 +52,9 @@ def _so_far(claim) -> str:
 
 def _rank(verdict: str) -> tuple:
     """Held first, in part next, open last."""
-    for place, start in enumerate(("held in part", "held", "not seen", "not")):
-        if verdict.startswith(start):
-            return (place == 0, place, verdict)
-    return (True, 9, verdict)
+    order = ("held", "held in part", "not seen", "cannot", "not decided")
+    starts = [start for start in order if verdict.startswith(start)]
+    return (order.index(max(starts, key=len)) if starts else len(order), verdict)
 
 
 def listing() -> str:
