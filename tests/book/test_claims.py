@@ -254,10 +254,11 @@ def test_verdicts_of_the_shipped_tables_are_those_that_the_book_speaks_of():
     found = claims(RESULTS)
     decided = found[found.verdict != UNDECIDED]
     assert decided.number.str.contains(r"\d").all()
-    assert dict(zip(decided["claim"].str.slice(0, 40), decided["verdict"], strict=True)) == {
-        "An adversarially trained λ “will focus o": EXACT_NOT,
-        "Hyperparameters found by the denoising l": HELD,
-        "“Samples are denoised correctly only whe": PART,
+    begins = decided["claim"].str.split().str[:3].str.join(" ")
+    assert dict(zip(begins, decided["verdict"], strict=True)) == {
+        "An adversarially trained": EXACT_NOT,
+        "Hyperparameters found by": HELD,
+        "“Samples are denoised": PART,
     }
 
 
