@@ -490,6 +490,7 @@ CASES = {
         ]
         for name in ("invert", "restore")
     },
+    "sampling.walk.check_ends": None,  # what every sampler and the inversion ask first
     "sampling.walk.Asked.__call__": None,  # what every sampler calls
     "sampling.walk.sampler": None,  # a decorator: what it makes is tried
     "sampling.walk.states": lambda k: [

@@ -16,8 +16,8 @@ from torch import Tensor
 from torchdiffeq import odeint
 
 from scorerep.sampling.fields import Score, unscaled
-from scorerep.sampling.walk import Asked, on_device
-from scorerep.sde import T_MIN, LinearSDE, need_linear
+from scorerep.sampling.walk import Asked, check_ends, on_device
+from scorerep.sde import LinearSDE
 from scorerep.types import Data, checks
 from scorerep.types.devices import readable, single_at_least
 
@@ -64,19 +64,14 @@ def restore(
 
 
 def _follow(score, sde, name, x, t, steps, tau_min, gradient, up) -> Data:
-    if not callable(score):
-        raise TypeError(f"score must be a function (x_t, t), got {type(score).__name__}")
-    need_linear(sde)
-    checks.floating(name, x)
-    if not T_MIN < t <= 1:
-        raise ValueError(f"t must lie in ({T_MIN}, 1], got {t}")
-    steps, top = checks.whole("steps", steps, 1), float(sde.level(float(t)))
+    t = check_ends(score, sde, name, x, t)
+    steps, top = checks.whole("steps", steps, 1), float(sde.level(t))
     if not 0 < checks.number("tau_min", tau_min, above=0.0) < top:
         raise ValueError(f"tau_min must lie below the level of t, {top:.3g}, got {tau_min}")
     if not len(x):
         return x.clone()
     logs = torch.linspace(math.log(tau_min), math.log(top), steps + 1, dtype=torch.float64)
-    field, alpha = unscaled(Asked(score, x.dtype), sde), float(sde.alpha(float(t)))
+    field, alpha = unscaled(Asked(score, x.dtype), sde), float(sde.alpha(t))
 
     def slope(log_level: Tensor, y: Data) -> Data:
         level = log_level.exp().clamp(max=top)  # rounding may carry it a hair beyond

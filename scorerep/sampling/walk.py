@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from scorerep.sampling.fields import Score
-from scorerep.sde import T_MIN, need_linear
+from scorerep.sde import T_MIN, LinearSDE, need_linear
 from scorerep.types import Data, checks
 from scorerep.types.devices import readable, single_at_least
 
@@ -88,16 +88,25 @@ def _walk(method: Callable[..., Walk], options: dict) -> Iterator[State]:
         yield State(now, state.to(x.dtype), score.evaluations)
 
 
-def _check(options: dict):
-    """Refuse what no sampler can use; steps, rho and the like where the sampler has them."""
-    if not callable(options["score"]):
-        raise TypeError(f"score must be a function (x_t, t), got {type(options['score']).__name__}")
-    need_linear(options["sde"])
-    x = checks.floating("x", options["x"])
-    t = options["t"]
+def check_ends(score: Score, sde: LinearSDE, name: str, x: Data, t: float) -> float:
+    """t as a float; errors for what neither a sampler nor the flow's inversion can begin with.
+
+    Args:
+        name: what the caller calls x, for the message.
+    """
+    if not callable(score):
+        raise TypeError(f"score must be a function (x_t, t), got {type(score).__name__}")
+    need_linear(sde)
+    checks.floating(name, x)
     if not T_MIN < t <= 1:
         raise ValueError(f"t must lie in ({T_MIN}, 1], got {t}")
-    options["t"] = float(t)
+    return float(t)
+
+
+def _check(options: dict):
+    """Refuse what no sampler can use; steps, rho and the like where the sampler has them."""
+    x = options["x"]
+    options["t"] = check_ends(options["score"], options["sde"], "x", x, options["t"])
     if "tolerance" in options:  # of the solver, which takes as many steps as it likes
         tolerance = checks.number("tolerance", options["tolerance"], above=0.0)
         least = torch.finfo(single_at_least(x.dtype)).eps
