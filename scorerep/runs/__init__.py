@@ -5,7 +5,6 @@ fit          train one into a folder;   folder   what is there;   stop   signals
 sweep        one for each noise level and seed;   tables   CSV files
 stages       one, scored as it goes;   queue   many, in order of value, by several workers
 report       scores and a picture of a run;   costs   counted operations
-features     layers of a network without a code
-floor        the least loss of a data set;   losses   yours beside it
-commands     of the command line;   cli   their errors, in one line
+commands     of the command line, one module a kind;   cli   their errors, in one line
+losses       your training's losses, as the command floor reads them
 """

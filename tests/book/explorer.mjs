@@ -4,17 +4,14 @@
 //
 // INPUT.json holds {cases: [{x, z, t, steps}]}: the page's sampler is run on each. SCREENS is a
 // folder for pictures of the page, to look at. tests/test_explorer.py judges the report.
-import { createRequire } from "node:module";
 import { readFileSync } from "node:fs";
+import { launch as start, PATIENCE as timeout } from "../../book/tools/assets/driver.mjs";
 
 const [url, modules, executablePath, input, screens] = process.argv.slice(2);
-const { chromium } = createRequire(`${modules}/`)("playwright-core");
 const { cases } = JSON.parse(readFileSync(input, "utf8"));
-const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-  "--disable-background-networking", "--disable-component-update", "--disable-sync"];
-const PATIENCE = { timeout: 1_800_000 }; // half an hour: busy machines are slow, not broken
+const PATIENCE = { timeout };
 
-const launch = (...more) => chromium.launch({ executablePath, args: [...FLAGS, ...more] });
+const launch = (...more) => start(modules, executablePath, ...more);
 
 async function open(browser, options = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });

@@ -11,7 +11,7 @@ from scorerep.codes.time import features_at
 from scorerep.data import load_data
 from scorerep.model import ModelConfig, ScoreModel
 from scorerep.runs.cli import main
-from scorerep.runs.features import grid
+from scorerep.runs.commands.features import grid
 
 CONFIG = ModelConfig(image_shape=(1, 8, 8), channels=(4, 8), blocks=1, latent=0, dropout=0.0)
 LAYERS = ["down 8", "down 4", "middle", "up 4", "up 8"]

@@ -15,8 +15,9 @@ import torch
 from scorerep import checkpoint
 from scorerep.codes import effects
 from scorerep.model import ScoreModel
-from scorerep.runs import commands, fit
+from scorerep.runs import fit
 from scorerep.runs.cli import main
+from scorerep.runs.commands import models
 from scorerep.runs.paper import BUDGETS, PAPER
 
 ROOT = Path(__file__).parents[2]
@@ -286,7 +287,7 @@ def test_terminal_of_few_letters_and_folder_of_no_alphabet_are_no_crash(tmp_path
 
 
 def test_samplers_of_the_command_are_those_of_the_grid():
-    assert get_args(commands.Sampler) == get_args(effects.Sampler)
+    assert get_args(models.Sampler) == get_args(effects.Sampler)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,9 @@ from scorerep.quality import save_classifier, train_classifier
 from scorerep.runs import queue
 from scorerep.runs.fit import load_experiment
 from scorerep.runs.queue import Plan, Run
-from scorerep.runs.stages import Judge
+from scorerep.runs.queue.life import is_alive, signs_of_life
+from scorerep.runs.queue.one_run import train
+from scorerep.runs.stages import KEY, Judge
 
 ROOT = Path(__file__).parents[2]
 PLAN = """
@@ -166,7 +168,7 @@ def test_workers_share_the_list_and_a_study_is_a_run(place, monkeypatch, capsys)
     ]  # fmt: skip
     assert Path("said.txt").read_text() == "said\n"
     table = pd.read_csv("results/runs.csv")
-    assert not table.duplicated(queue.KEY).any()
+    assert not table.duplicated(KEY).any()
     assert table[table.code == "trained"].groupby("seed").size().to_dict() == {0: 3, 1: 3}
     # Nothing is left, and nothing is done twice.
     assert queue.work("tiny_plan", Path("state"), workers=2) == 0
@@ -188,9 +190,9 @@ def test_run_begins_with_weights_that_it_replaces(folders, tmp_path, monkeypatch
     run = Run("more", "Better?", 0.1, experiment, start=Path("checkpoints/tiny"), ships="tiny")
     plan = Plan((run,), Path("results/runs.csv"), Path("checkpoints"), stages=(2,), most=200)
     with pytest.raises(ValueError, match="take .* MB, more than 0.001"):
-        queue.train(plan, replace(run, most_mb=0.001), Path("state"))
+        train(plan, replace(run, most_mb=0.001), Path("state"))
     before = weights(Path("checkpoints/tiny/model.safetensors"))
-    queue.train(plan, run, Path("state"))
+    train(plan, run, Path("state"))
     after = weights(Path("checkpoints/tiny/model.safetensors"))
     same = {name for name in before if torch.equal(before[name], after[name])}
     assert {name for name in before if name.startswith("encoder")} <= same
@@ -220,7 +222,7 @@ def test_list_says_how_every_run_stands(tmp_path):
     (tmp_path / "study" / "done").touch()
     assert queue.next_run(plan, tmp_path).name == "held"
     (tmp_path / "held").mkdir()
-    with queue.signs_of_life(tmp_path / "held") as used:
+    with signs_of_life(tmp_path / "held") as used:
         assert queue.next_run(plan, tmp_path).name == "broken"
         with pytest.raises(ImportError):
             queue.execute(plan, plan.named("broken"), tmp_path)
@@ -252,11 +254,11 @@ def test_steps_of_a_killed_process_are_known_at_once(tmp_path):
     process.wait()
     sign = {"pid": process.pid, "host": platform.node(), "time": time.time()}
     (tmp_path / "alive.json").write_text(json.dumps(sign))
-    assert not queue.is_alive(tmp_path)
+    assert not is_alive(tmp_path)
     (tmp_path / "alive.json").write_text(json.dumps(sign | {"pid": os.getpid()}))
-    assert queue.is_alive(tmp_path)
+    assert is_alive(tmp_path)
     (tmp_path / "alive.json").write_text(json.dumps(sign | {"pid": os.getpid(), "time": 0}))
-    assert not queue.is_alive(tmp_path)
+    assert not is_alive(tmp_path)
 
 
 @pytest.mark.parametrize(

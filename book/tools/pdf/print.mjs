@@ -1,8 +1,8 @@
 // Print a document twice: once to learn on which page each anchor is, then with the numbers.
 // Input: a line of JSON: modules, browser, document (address), width, first, last (files); after the
 // first printing a line with the page of each anchor. Output: a line of JSON after each printing.
-import { createRequire } from "node:module";
 import readline from "node:readline";
+import { launch, PATIENCE } from "../assets/driver.mjs";
 
 const lines = readline.createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 const read = async () => JSON.parse((await lines.next()).value);
@@ -91,15 +91,10 @@ function number(pages) {
 }
 
 const job = await read();
-const { chromium } = createRequire(job.modules + "/")("playwright-core");
-const browser = await chromium.launch({ executablePath: job.browser, args: [
-  "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-  "--disable-background-networking", "--disable-component-update", "--disable-sync",
-  "--allow-file-access-from-files",
-] });
+const browser = await launch(job.modules, job.browser, "--allow-file-access-from-files");
 try {
   const page = await browser.newPage({ viewport: { width: job.width, height: 1000 } });
-  page.setDefaultTimeout(1800000); // half an hour: busy machines are slow, not broken
+  page.setDefaultTimeout(PATIENCE);
   const foreign = [];
   await page.route((url) => /^https?:/.test(url.href), (route) => {
     foreign.push(route.request().url());

@@ -1,19 +1,11 @@
 // Open pages of the site from files, as a reader does who clicks the address that make book prints.
 // Input (JSON on stdin): modules, browser, base (a file:// address). Output: one JSON object.
-import fs from "node:fs";
-import { createRequire } from "node:module";
+import { begin, newPage } from "../../../book/tools/assets/driver.mjs";
 
-const job = JSON.parse(fs.readFileSync(0, "utf8"));
-const { chromium } = createRequire(job.modules + "/")("playwright-core");
-const browser = await chromium.launch({ executablePath: job.browser, args: [
-  "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-  "--disable-background-networking", "--disable-component-update", "--disable-sync",
-] });
+const { job, browser } = await begin();
 const found = { problems: [] };
 try {
-  const context = await browser.newContext({ reducedMotion: "reduce" });
-  const page = await context.newPage();
-  page.setDefaultTimeout(1800000); // half an hour: busy machines are slow, not broken
+  const page = await newPage(browser);
   const where = () => page.url().split("/").pop();
   page.on("pageerror", (error) => found.problems.push(`${where()}: ${error.message}`));
   page.on("requestfailed", (request) =>

@@ -1,12 +1,8 @@
 // Move every moving picture of some pages, as a reader does with keys, pointer and choices.
 // Input (JSON on stdin): modules, browser, base, pages. Output: one line of JSON a page and look.
-import fs from "node:fs";
-import { createRequire } from "node:module";
+import { begin, newPage } from "../../../book/tools/assets/driver.mjs";
 
-const job = JSON.parse(fs.readFileSync(0, "utf8"));
-const require = createRequire(job.modules + "/");
-const { chromium } = require("playwright-core");
-const axe = fs.readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
+const { job, browser, axe } = await begin();
 const LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"];
 const LOOKS = {
   "wide, light": { viewport: { width: 1280, height: 900 }, colorScheme: "light",
@@ -14,10 +10,6 @@ const LOOKS = {
   "phone, dark, less motion": { viewport: { width: 390, height: 844 }, colorScheme: "dark",
     reducedMotion: "reduce" },
 };
-const browser = await chromium.launch({ executablePath: job.browser, args: [
-  "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-  "--disable-background-networking", "--disable-component-update", "--disable-sync",
-] });
 
 // What follows runs in the page.
 
@@ -99,9 +91,7 @@ async function move(page, root) {
 }
 
 async function visit(name, look) {
-  const context = await browser.newContext(LOOKS[look]);
-  const page = await context.newPage();
-  page.setDefaultTimeout(1800000); // half an hour: busy machines are slow, not broken
+  const page = await newPage(browser, LOOKS[look]);
   const problems = [], pictures = [];
   page.on("pageerror", (error) => problems.push(error.message));
   page.on("requestfailed", (request) => {
@@ -116,7 +106,7 @@ async function visit(name, look) {
     const loaded = await page.locator(".moving").evaluateAll(early);
     for (const root of await page.locator(".moving").all())
       pictures.push(await move(page, root));
-    await page.evaluate(axe);
+    await page.evaluate(axe());
     const violations = await page.evaluate(async (levels) => {
       const { violations } = await axe.run({ include: [[".moving"]] }, { runOnly: levels });
       return violations.flatMap((rule) => rule.nodes.map((node) => `${rule.id}: ${node.html}`));
@@ -138,7 +128,7 @@ async function visit(name, look) {
   } catch (error) {
     throw new Error(`${name}, ${look}: ${error.message}`);
   } finally {
-    await context.close();
+    await page.context().close();
   }
 }
 

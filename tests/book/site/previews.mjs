@@ -1,23 +1,13 @@
 // Look at previews as a reader does: by pointer, by keyboard, by finger, in both themes.
 // Input (JSON on stdin): modules, browser, base. Output: one JSON object.
-import fs from "node:fs";
-import { createRequire } from "node:module";
+import { begin, newPage } from "../../../book/tools/assets/driver.mjs";
 
-const job = JSON.parse(fs.readFileSync(0, "utf8"));
-const require = createRequire(job.modules + "/");
-const { chromium } = require("playwright-core");
-const axe = fs.readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
-const browser = await chromium.launch({ executablePath: job.browser, args: [
-  "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-  "--disable-background-networking", "--disable-component-update", "--disable-sync",
-] });
+const { job, browser, axe } = await begin();
 const found = { foreign: [], violations: {} };
 const link = (kind) => `article a.reference.internal[href*="${kind}"]`;
 const KINDS = { equation: "#equation-eq", term: "glossary.html#term", work: "references.html#id" };
 const open = async (options) => {
-  const context = await browser.newContext({ reducedMotion: "reduce", ...options });
-  const page = await context.newPage();
-  page.setDefaultTimeout(1800000); // half an hour: busy machines are slow, not broken
+  const page = await newPage(browser, options);
   page.on("request", (r) => { if (!r.url().startsWith(job.base)) found.foreign.push(r.url()); });
   await page.goto(job.base + "book/denoising.html", { waitUntil: "load" });
   await page.evaluate(() => window.MathJax.startup.promise);
@@ -35,7 +25,7 @@ const shown = (page) => page.evaluate(() => {
 try {
   for (const colorScheme of ["light", "dark"]) {
     const page = await open({ colorScheme });
-    await page.evaluate(axe);
+    await page.evaluate(axe());
     for (const [name, kind] of Object.entries(KINDS)) {
       await page.locator(link(kind)).first().hover();
       await page.waitForFunction(() => !document.getElementById("preview").hidden);

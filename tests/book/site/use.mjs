@@ -1,19 +1,11 @@
 // Use the site as a reader does: drag the front page's picture, reach it by keyboard, search.
 // Input (JSON on stdin): modules, browser, base, word. Output: one JSON object.
-import fs from "node:fs";
-import { createRequire } from "node:module";
+import { begin, newPage } from "../../../book/tools/assets/driver.mjs";
 
-const job = JSON.parse(fs.readFileSync(0, "utf8"));
-const { chromium } = createRequire(job.modules + "/")("playwright-core");
-const browser = await chromium.launch({ executablePath: job.browser, args: [
-  "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-  "--disable-background-networking", "--disable-component-update", "--disable-sync",
-] });
+const { job, browser } = await begin();
 const found = {};
 try {
-  const context = await browser.newContext({ reducedMotion: "reduce" });
-  const page = await context.newPage();
-  page.setDefaultTimeout(1800000); // half an hour: busy machines are slow, not broken
+  const page = await newPage(browser);
   await page.goto(job.base + "book/intro.html", { waitUntil: "load" });
   const said = () => page.locator(".score-field output").textContent();
   const middle = async (selector) => {

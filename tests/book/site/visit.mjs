@@ -1,17 +1,9 @@
 // Visit pages in a real browser and say what is wrong with each, one line of JSON a visit.
 // Input (JSON on stdin): modules, browser, base, pages, widths, themes, allowed, settle.
-import fs from "node:fs";
-import { createRequire } from "node:module";
+import { begin, newPage } from "../../../book/tools/assets/driver.mjs";
 
-const job = JSON.parse(fs.readFileSync(0, "utf8"));
-const require = createRequire(job.modules + "/");
-const { chromium } = require("playwright-core");
-const axe = fs.readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
+const { job, browser, axe } = await begin();
 const LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"];
-const ARGS = [
-  "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-  "--disable-background-networking", "--disable-component-update", "--disable-sync",
-];
 
 // What follows runs in the page.
 
@@ -78,13 +70,9 @@ async function violations([levels, allowed]) {
 
 /** One page at one width: loaded once, then shown in each theme, where only colours differ. */
 async function visit(browser, name, width) {
-  const context = await browser.newContext({
-    viewport: { width, height: width < 600 ? 844 : 900 },
-    colorScheme: job.themes[0],
-    reducedMotion: "reduce",
+  const page = await newPage(browser, {
+    viewport: { width, height: width < 600 ? 844 : 900 }, colorScheme: job.themes[0],
   });
-  const page = await context.newPage();
-  page.setDefaultTimeout(1800000); // half an hour: busy machines are slow, not broken
   const requests = [], foreign = [], scripts = [];
   const short = (request) => request.url().slice(job.base.length);
   page.on("pageerror", (error) => scripts.push(error.message));
@@ -99,7 +87,7 @@ async function visit(browser, name, width) {
   try {
     await page.goto(job.base + name, { waitUntil: "load" });
     await page.evaluate(unfold);
-    await page.evaluate(axe);
+    await page.evaluate(axe());
     for (const theme of job.themes) {
       await page.emulateMedia({ colorScheme: theme });
       await page.waitForTimeout(job.settle);
@@ -117,11 +105,10 @@ async function visit(browser, name, width) {
   } catch (error) {
     throw new Error(`${name} at ${width} px: ${error.message}`);
   } finally {
-    await context.close();
+    await page.context().close();
   }
 }
 
-const browser = await chromium.launch({ executablePath: job.browser, args: ARGS });
 const todo = job.pages.flatMap((name) => job.widths.map((width) => [name, width]));
 async function worker() {
   for (let next = todo.shift(); next; next = todo.shift()) await visit(browser, ...next);

@@ -55,7 +55,7 @@ class Features:
         import matplotlib.pyplot as plt
 
         from scorerep.data import load_data
-        from scorerep.runs.commands import check_out, device
+        from scorerep.runs.commands.output import check_out, device
         from scorerep.runs.report import write_figure
         from scorerep.runs.tables import write_table
 

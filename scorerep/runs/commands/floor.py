@@ -75,7 +75,7 @@ class Floor(Reading):
         import matplotlib.pyplot as plt
 
         from scorerep.data import load_data
-        from scorerep.runs.commands import check_out
+        from scorerep.runs.commands.output import check_out
         from scorerep.runs.report import write_figure
         from scorerep.runs.tables import write_table
 
