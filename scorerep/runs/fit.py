@@ -4,18 +4,14 @@ A run can be stopped at any moment and is continued by the same call. Stopped by
 SIGTERM it finishes its step and saves; killed, it goes on from its last save.
 """
 
-import json
 import logging
 import os
-import platform
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import nn
 from tqdm.auto import tqdm
 
@@ -25,8 +21,8 @@ from scorerep.model import ScoreModel
 from scorerep.objective import Losses, Objective
 from scorerep.runs import folder as folders
 from scorerep.runs.experiment import Experiment
-from scorerep.runs.stop import Stopped, stop_noted
-from scorerep.training import Optimisation, TrainingState, make_accelerator, training_loop
+from scorerep.runs.stop import Stopped, any_process, stop_noted
+from scorerep.training import Optimisation, make_accelerator, training_loop
 
 LOG = logging.getLogger(__name__)
 AGREE_EVERY = 10  # steps between two looks of several processes at whether one was stopped
@@ -67,7 +63,7 @@ def fit(
     objective = experiment.objective()
     writer = summary_writer(folder / "tensorboard") if tensorboard else None
     checkpoint.check_writable(folder)
-    card = folders.card_to_go_on_with(folder, experiment, data, new_card(experiment, data))
+    card = folders.card_to_go_on_with(folder, experiment, data, folders.new_card(experiment, data))
     if folders.finished_without_state(folder, experiment, card):
         device = make_accelerator(experiment.optimisation).device
         return ScoreModel.from_pretrained(folder, str(device))
@@ -218,7 +214,7 @@ def fit_module(
                     over = any_process(accelerator, now >= limit or bool(stop))
                 if over or now - saved >= save_every:
                     if accelerator.is_main_process and state_file is not None:
-                        save(state, card, window, state_file, folder)
+                        folders.save(state, card, window, state_file, folder)
                     saved = now
                 if over:
                     break
@@ -230,30 +226,6 @@ def fit_module(
             writer.close()
     accelerator.wait_for_everyone()  # the first process has written by then
     return state.averaged.eval(), card
-
-
-def any_process(accelerator: Accelerator, over: bool) -> bool:
-    """Whether ``over`` holds on any process: none may wait for one that has stopped."""
-    if accelerator.num_processes == 1:
-        return over
-    return bool(accelerator.reduce(torch.tensor(float(over), device=accelerator.device)))
-
-
-def save(
-    state: TrainingState,
-    card: dict[str, Any],
-    window: list[torch.Tensor],
-    state_file: Path,
-    folder: Path | None,
-):
-    """One checkpoint: the state to resume from first, then the weights to use and their card.
-
-    ``window`` holds the losses since the card's last entry.
-    """
-    rows = json.dumps([row.tolist() for row in window])
-    state.save(Path(state_file), card=json.dumps(card), window=rows)
-    if folder is not None:
-        folders.write_weights(state.averaged, card, folder)
 
 
 def summary_writer(folder: Path) -> Any:
@@ -270,19 +242,3 @@ def summary_writer(folder: Path) -> Any:
 def load_experiment(folder: Path) -> Experiment:
     """The experiment that the weights in ``folder`` came from."""
     return checkpoint.read_entry(folder, "experiment", Experiment)
-
-
-def new_card(experiment: Experiment, data: ImageData) -> dict[str, Any]:
-    """What a checkpoint says of itself before its first step."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
-    return {
-        "experiment": checkpoint.to_json(experiment),
-        "iterations_done": 0,
-        "seconds": 0.0,
-        "machine": f"{device}, {os.cpu_count()} cores",
-        "seed": experiment.seed,
-        "versions": {name: version(name) for name in ("torch", "numpy", "accelerate")},
-        "data_checksum": data.checksum(),
-        "effective_regulariser_weight": experiment.effective_regulariser_weight(),
-        "losses": [],
-    }

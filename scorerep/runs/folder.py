@@ -7,7 +7,10 @@ A run killed between the files of a save leaves weights that are older than the 
 """
 
 import json
+import os
+import platform
 from dataclasses import fields, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from scorerep.checkpoint import CheckpointError
 from scorerep.data.images import ImageData
 from scorerep.data.sources import is_own
 from scorerep.runs.experiment import Experiment
+from scorerep.training import TrainingState
 
 STATE = "training.safetensors"
 
@@ -159,3 +163,36 @@ def _differing(old: Experiment, new: Experiment) -> list[str]:
     if is_own(old.data) and is_own(new.data):  # pictures that were moved have the same checksum
         old = replace(old, data=new.data, damaged=new.damaged)
     return [f.name for f in fields(old) if getattr(old, f.name) != getattr(new, f.name)]
+
+
+def save(
+    state: TrainingState,
+    card: dict[str, Any],
+    window: list[torch.Tensor],
+    state_file: Path,
+    folder: Path | None,
+):
+    """One checkpoint: the state to resume from first, then the weights to use and their card.
+
+    ``window`` holds the losses since the card's last entry.
+    """
+    rows = json.dumps([row.tolist() for row in window])
+    state.save(Path(state_file), card=json.dumps(card), window=rows)
+    if folder is not None:
+        write_weights(state.averaged, card, folder)
+
+
+def new_card(experiment: Experiment, data: ImageData) -> dict[str, Any]:
+    """What a checkpoint says of itself before its first step."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    return {
+        "experiment": checkpoint.to_json(experiment),
+        "iterations_done": 0,
+        "seconds": 0.0,
+        "machine": f"{device}, {os.cpu_count()} cores",
+        "seed": experiment.seed,
+        "versions": {name: version(name) for name in ("torch", "numpy", "accelerate")},
+        "data_checksum": data.checksum(),
+        "effective_regulariser_weight": experiment.effective_regulariser_weight(),
+        "losses": [],
+    }

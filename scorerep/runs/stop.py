@@ -5,6 +5,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
+from accelerate import Accelerator
+
 
 class Stopped(KeyboardInterrupt):
     """A run was stopped by the signal ``number`` after ``step`` steps; ``kept`` if it can go on."""
@@ -41,3 +44,10 @@ def stop_noted() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def any_process(accelerator: Accelerator, over: bool) -> bool:
+    """Whether ``over`` holds on any process: none may wait for one that has stopped."""
+    if accelerator.num_processes == 1:
+        return over
+    return bool(accelerator.reduce(torch.tensor(float(over), device=accelerator.device)))
