@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from scorerep.runs.experiment import Experiment
-from scorerep.runs.paper import BOOK, JOINT, PAPER, at_budget, muon_schedule
+from scorerep.runs.paper import BOOK, JOINT, PAPER, at_budget, muon_schedule, then_frozen
 from scorerep.runs.queue import Plan, Run
 from scorerep.training import Optimisation
 
@@ -63,11 +63,14 @@ def frozen() -> Iterator[Run]:
         "fig2ab": "L1", "fig5": "KL", "fig11-4": "4 numbers", "fig11-8": "8 numbers",
         "fig11-16": "16 numbers",
     }.items():  # fmt: skip
+        experiment = at_budget(figure, "book")
+        if experiment.encoder_phase is None:
+            experiment = then_frozen(JOINT).of(PAPER[figure])
         yield Run(
             f"frozen-{figure}",
             f"Do samples of one code ({what}, uniform t) look like digits after a frozen phase?",
             hours=0.6,
-            experiment=at_budget(figure, "book"),
+            experiment=experiment,
             start=Path("book/checkpoints") / figure, samples=1_000, ships=figure,
         )  # fmt: skip
     # Its encoder was learned with a dense score network: that phase is not repeated.

@@ -206,9 +206,9 @@ BOOK: dict[str, Budget] = {
     "fig8": _CIFAR,
     "fig9": _CIFAR,
     "fig10": JOINT,
-    "fig11-4": then_frozen(JOINT),
-    "fig11-8": then_frozen(JOINT),
-    "fig11-16": then_frozen(JOINT),
+    "fig11-4": JOINT,
+    "fig11-8": JOINT,
+    "fig11-16": JOINT,
 }
 """What the weights of this book had, on two CPU cores."""
 
