@@ -105,7 +105,8 @@ CLAIMS = (
         "MNIST, a single t: “almost no encoded class information” at small t, “the opposite … "
         "for a range of t”, a “decline … for high values of t”.",
         "4 left", "levels", "fig4-mnist-unet",
-        "live codes of every seed at the peak above untrained and PCA; lower by 0.02 at both ends",
+        "silhouette of live codes: every seed at the peak above untrained and PCA, both ends lower "
+        "by 0.02",
         verdicts.sweep("fig4-mnist-unet"),
         first.of_sweep("fig4-mnist-unet", "half an epoch"),
     ),

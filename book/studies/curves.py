@@ -25,7 +25,7 @@ from scorerep.checkpoint import read_card
 from scorerep.data import load_data
 from scorerep.runs.experiment import Experiment
 from scorerep.runs.fit import fit
-from scorerep.runs.paper import BOOK, PAPER, BudgetName, at_budget
+from scorerep.runs.paper import BOOK, JOINT, PAPER, BudgetName, at_budget
 from scorerep.runs.sweep import Scorer
 from scorerep.runs.tables import merge_rows
 
@@ -33,8 +33,8 @@ STAGES = (
     50, 100, 200, 350, 500, 750, 1_000, 1_500, 2_000, 2_500, 3_000, 3_500, 4_000, 5_000, 6_000,
 )  # fmt: skip
 UNET = replace(
-    BOOK["fig5"],
-    optimisation=replace(BOOK["fig5"].optimisation, iterations=2_500, regulariser_warmup=500),
+    JOINT,
+    optimisation=replace(JOINT.optimisation, iterations=2_500, regulariser_warmup=500),
     proposal="log_normal",
 )
 CONTROLS = {

@@ -52,7 +52,7 @@ class Difference:
 def final(folder: Path, run: str, code: str = "trained", t: float | None = None) -> pd.DataFrame:
     """The last rows of a run's finished seeds, index seed. ``LookupError`` without any.
 
-    Seeds that have not reached the most steps that any seed has are left out.
+    Rows of an earlier stage than a run's ``total`` steps decide nothing.
     """
     table = pd.read_csv(folder / "runs.csv")
     rows = table[(table.run == run) & (table.code == code)]
@@ -62,7 +62,10 @@ def final(folder: Path, run: str, code: str = "trained", t: float | None = None)
         raise LookupError(f"{run} has not run")
     if code != "trained":
         return rows.drop_duplicates("seed").set_index("seed")
-    return rows[rows.iterations == rows.iterations.max()].set_index("seed").sort_index()
+    rows = rows[rows.iterations == rows.total]
+    if rows.empty:
+        raise LookupError(f"{run} is under way")
+    return rows[rows.total == rows.total.max()].set_index("seed").sort_index()
 
 
 def same_steps(a: pd.DataFrame, b: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

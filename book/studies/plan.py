@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from scorerep.runs.experiment import Experiment
-from scorerep.runs.paper import BOOK, PAPER, at_budget, muon_schedule
+from scorerep.runs.paper import BOOK, JOINT, PAPER, at_budget, muon_schedule
 from scorerep.runs.queue import Plan, Run
 from scorerep.training import Optimisation
 
@@ -34,7 +34,7 @@ def schedule(iterations: int, **changes) -> Optimisation:
 def unet(figure: str, name: str, seed: int, optimisation: Optimisation, **changes) -> Experiment:
     """A figure of the paper with the book's U-Net: its data, code, regulariser, density of t."""
     cifar = PAPER[figure].data == "cifar10"
-    budget = replace(BOOK["fig2cd" if cifar else "fig2ab"], optimisation=optimisation)
+    budget = replace(BOOK["fig2cd"] if cifar else JOINT, optimisation=optimisation)
     return replace(budget.of(PAPER[figure]), name=name, seed=seed, **changes)
 
 
@@ -67,7 +67,7 @@ def frozen() -> Iterator[Run]:
             f"frozen-{figure}",
             f"Do samples of one code ({what}, uniform t) look like digits after a frozen phase?",
             hours=0.6,
-            experiment=unet(figure, figure, 0, schedule(0, frozen_iterations=10_000)),
+            experiment=at_budget(figure, "book"),
             start=Path("book/checkpoints") / figure, samples=1_000, ships=figure,
         )  # fmt: skip
     # Its encoder was learned with a dense score network: that phase is not repeated.

@@ -85,7 +85,7 @@ class Learner:
 def score_experiment(name: str, data: str, latent: int, channels: tuple[int, ...]) -> Experiment:
     """The book's recipes: a dense score network at high noise, a U-Net for uniform t."""
     if name == "score, uniform t":
-        known = at_budget("fig2ab", "book")
+        known = at_budget("fig2ab", "book").first_phase()
         model = replace(known.model, channels=channels)
     else:
         known = at_budget("fig7", "book").first_phase()

@@ -98,7 +98,8 @@ def main(arguments: Arguments):
         raise ValueError(
             f"{path} has rows of {sorted(sizes)} samples; distances of {n} do not compare with them"
         )
-    done = set(table[key].itertuples(index=False, name=None))
+    # Weights that were trained on since are drawn from again, and their rows replaced.
+    done = set(table.reindex(columns=[*key, "iterations"]).itertuples(index=False, name=None))
 
     def add(row: dict):
         merge_rows(pd.DataFrame([row]), path, key)
@@ -117,7 +118,8 @@ def main(arguments: Arguments):
         if model.config.num_classes:
             z = test.labels[:n]
         for sampler, steps, evaluations in samplers:
-            if (name, sampler, evaluations) in done or evaluations > arguments.most:
+            known = (name, sampler, evaluations, card["iterations_done"])
+            if known in done or evaluations > arguments.most:
                 continue
             images, seconds = draw(model, z, n, sampler, steps, arguments.seed)
             add(scored(

@@ -36,10 +36,10 @@ def quick_optimisation() -> Optimisation:
 
 @dataclass(frozen=True)
 class EncoderPhase:
-    """A first phase that learns the code with a score network of its own, which is then dropped.
+    """A first phase that learns the code, with a score network of its own.
 
     A small network can learn a code; good samples want a larger one, trained on that code with
-    the encoder frozen.
+    the encoder frozen. A score network like the run's own is kept and goes on from there.
     """
 
     network: Literal["unet", "dense"]
@@ -116,8 +116,12 @@ class Experiment(Reading):
         _check_whole("seed", self.seed, 0, 2**32 - 1)
         if (self.regulariser == "kl") != self.model.probabilistic and self.model.latent:
             raise ValueError("regulariser 'kl' and model.probabilistic=True go together")
-        if self.encoder_phase is not None and not self.model.encoder_channels:
-            raise ValueError("with encoder_phase, model.encoder_channels must be given")
+        if (phase := self.encoder_phase) is not None and not self.model.encoder_channels:
+            if (phase.network, phase.channels) != (self.model.network, self.model.channels):
+                raise ValueError(
+                    "with encoder_phase, model.encoder_channels must be given, unless both phases "
+                    "have the same network"
+                )
 
     def load(self, split: Literal["train", "test", "all"]) -> ImageData:
         """The ``split`` of its data, its classes only; errors are those of ``load_data``."""

@@ -67,15 +67,17 @@ def fit(
     if folders.finished_without_state(folder, experiment, card):
         device = make_accelerator(experiment.optimisation).device
         return ScoreModel.from_pretrained(folder, str(device))
-    encoder = None
+    known = None
     if first is not experiment and start is None and card["iterations_done"] == 0:
-        encoder = fit(first, data, folder / "encoder", save_every, progress, tensorboard).encoder
+        known = fit(first, data, folder / "encoder", save_every, progress, tensorboard)
         learned = checkpoint.read_card(folder / "encoder")
         card["encoder_phase"] = {k: learned[k] for k in ("iterations_done", "seconds", "losses")}
     torch.manual_seed(experiment.seed)
     model = ScoreModel(experiment.model)
-    if encoder is not None:
-        model.encoder.load_state_dict(encoder.state_dict())
+    if known is not None and known.config == model.config:
+        model.load_state_dict(known.state_dict())
+    elif known is not None:
+        model.encoder.load_state_dict(known.encoder.state_dict())
     if start is not None and card["iterations_done"] == 0:
         checkpoint.load_weights(model, Path(start) / "model.safetensors")
         began = checkpoint.read_card(start)

@@ -147,7 +147,17 @@ def muon_schedule(iterations: int, **changes) -> Optimisation:
 
 
 # bfloat16 is half as fast again as float32 on a processor that has it, slower on one that has not.
-_MNIST = Budget(_schedule(3_500, batch_size=64))
+JOINT = Budget(_schedule(3_500, batch_size=64))
+"""Encoder and U-Net together, on MNIST."""
+
+
+def then_frozen(budget: Budget, iterations: int = 10_000) -> Budget:
+    """``budget`` as the first of two phases; in the second the score network alone goes on."""
+    first = EncoderPhase(budget.network, budget.channels, budget.optimisation)
+    longer = muon_schedule(0, frozen_iterations=iterations)
+    return replace(budget, optimisation=longer, encoder_phase=first)
+
+
 _CIFAR = Budget(_schedule(3_000), channels=(16, 32, 32, 32))
 # At high noise the best estimate is a matter of the whole picture: a dense score network finds
 # what the code should say many times sooner. It is no use at low noise, and makes no samples.
@@ -178,8 +188,8 @@ _OWN = Budget(
 )
 BOOK: dict[str, Budget] = {
     "own": _OWN,
-    "fig2ab": replace(
-        _MNIST, optimisation=_schedule(3_500, batch_size=64, warmup=500, precision="no")
+    "fig2ab": then_frozen(
+        replace(JOINT, optimisation=_schedule(3_500, batch_size=64, warmup=500, precision="no"))
     ),
     "fig2cd": _CIFAR,
     "fig3": replace(_TWO_PHASES, optimisation=_schedule(0, frozen_iterations=10_000)),
@@ -190,15 +200,15 @@ BOOK: dict[str, Budget] = {
         channels=(256, 256, 256),
         encoder_channels=(16, 16, 16),
     ),
-    "fig5": _MNIST,
+    "fig5": then_frozen(JOINT),
     "fig6": _CIFAR,
     "fig7": _TWO_PHASES,
     "fig8": _CIFAR,
     "fig9": _CIFAR,
-    "fig10": _MNIST,
-    "fig11-4": _MNIST,
-    "fig11-8": _MNIST,
-    "fig11-16": _MNIST,
+    "fig10": JOINT,
+    "fig11-4": then_frozen(JOINT),
+    "fig11-8": then_frozen(JOINT),
+    "fig11-16": then_frozen(JOINT),
 }
 """What the weights of this book had, on two CPU cores."""
 

@@ -113,6 +113,7 @@ def about(experiment: Experiment, judge: Judge) -> dict:
         "network": experiment.model.network, "optimizer": optimisation.optimizer,
         "precision": optimisation.precision, "batch": optimisation.batch_size,
         "draws": experiment.draws_per_image, "frozen": optimisation.frozen_iterations,
+        "total": optimisation.total_iterations,
         "seed": experiment.seed,
         "images": judge.images if experiment.model.latent else 0,
     }  # fmt: skip

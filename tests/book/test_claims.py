@@ -25,7 +25,7 @@ def write(folder, *groups):
     """runs.csv of (run, {column: value or one each seed}, extra columns)."""
     rows = []
     for run, values, about in groups:
-        about = {"network": "unet", "iterations": 6000, "t": None} | about
+        about = {"network": "unet", "iterations": 6000, "total": 6000, "t": None} | about
         seeds = about.pop("seeds", 3)
         for seed in range(seeds):
             own = {k: v[seed] if isinstance(v, (list, tuple)) else v for k, v in values.items()}
@@ -86,10 +86,18 @@ def test_steering_is_by_the_same_network_and_beyond_the_spread(tmp_path, high, e
 
 
 def test_another_network_or_another_length_decides_nothing(tmp_path):
-    for about in ({"network": "dense"}, {"iterations": 2000}):
+    for about in ({"network": "dense"}, {"iterations": 2000, "total": 2000}):
         squares(tmp_path, "knn", [0.7, 0.71, 0.69], [0.3, 0.31, 0.29], **about)
         row = verdict(tmp_path, "encodes information about classes")
         assert row.verdict == UNDECIDED and "differ" in row.number
+
+
+def test_runs_under_way_decide_nothing(tmp_path):
+    early = {"iterations": 3000}  # of 6,000: all seeds at the same stage
+    scores = {"r2_stroke_width": [0.8, 0.81, 0.79]}
+    write(tmp_path, *((f"{run}-unet", scores, early) for run in ("fig2ab", "fig5")))
+    row = verdict(tmp_path, "controls the stroke width")
+    assert row.verdict == UNDECIDED and "under way" in row.number
 
 
 def test_two_seeds_decide_nothing(tmp_path):

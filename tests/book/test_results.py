@@ -26,6 +26,14 @@ AT_SOME_STAGES = {  # by table
         "class_of_noise_high",
         "width_of_noise",
     },
+    "runs": {
+        "core_seconds",
+        *(
+            f"{name}{end}"
+            for name in ("frechet", "kernel", "sure", "own_class")
+            for end in ("", "_low", "_high")
+        ),
+    },
     "recipe_quality": {"frechet", "frechet_low", "frechet_high", "code_std", "knn"},
 }
 

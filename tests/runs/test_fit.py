@@ -391,6 +391,16 @@ def test_encoder_learned_with_a_network_of_its_own_is_kept_as_it_is(digits, tmp_
     assert load_experiment(tmp_path) == experiment
 
 
+def test_second_phase_goes_on_with_a_score_network_like_its_own(digits, tmp_path):
+    still = replace(TINY.optimisation, iterations=0, frozen_iterations=1, learning_rate=1e-12)
+    phase = EncoderPhase("unet", TINY.model.channels, replace(TINY.optimisation, iterations=3))
+    model = fit(replace(TINY, encoder_phase=phase, optimisation=still), digits, tmp_path,
+                progress=False)  # fmt: skip
+    learned = ScoreModel.from_pretrained(tmp_path / "encoder")
+    for name, tensor in learned.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[name], tensor, atol=1e-6, rtol=0)
+
+
 def test_two_phases_stopped_and_continued_equal_an_unbroken_run(digits, tmp_path):
     experiment = replace(
         TINY,

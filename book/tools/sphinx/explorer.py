@@ -5,9 +5,9 @@ that have the directive, and load nothing until the reader presses the button.
 """
 
 from docutils import nodes
-from sphinx.util.docutils import SphinxDirective
 
 from book.tools.assets import explorer as assets
+from book.tools.sphinx import live
 
 MISSING = (
     "The live explorer is not part of this copy of the book: it was built without npm, "
@@ -15,21 +15,12 @@ MISSING = (
 )
 
 
-def markup() -> str:
+def markup() -> str | nodes.Node:
     """The explorer's HTML, with the size of what it loads."""
+    if not assets.ASSETS.is_dir():
+        return nodes.note("", nodes.paragraph("", MISSING))
     html = (assets.SOURCE / "explorer.html").read_text("utf-8")
     return html.replace("@MEGABYTES@", f"{assets.megabytes():.1f}")
-
-
-class explorer(nodes.raw):
-    """The explorer's HTML in a document."""
-
-
-class ExplorerDirective(SphinxDirective):
-    def run(self):
-        if not assets.ASSETS.is_dir():
-            return [nodes.note("", nodes.paragraph("", MISSING))]
-        return [explorer("", markup(), format="html")]
 
 
 def add_files(app, config):
@@ -37,15 +28,11 @@ def add_files(app, config):
         config.html_static_path.append(str(assets.SITE))
 
 
-def add_scripts(app, pagename, templatename, context, doctree):
-    if doctree is not None and next(doctree.findall(explorer), None) is not None:
+def setup(app):
+    def add_scripts():
         app.add_js_file("explorer.js", type="module")
         app.add_css_file("explorer.css")
 
-
-def setup(app):
-    app.add_directive("explorer", ExplorerDirective)
-    app.add_node(explorer, html=(lambda visitor, node: visitor.visit_raw(node), None))
+    live.offer(app, "explorer", markup, add_scripts)
     app.connect("config-inited", add_files, priority=100)
-    app.connect("html-page-context", add_scripts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

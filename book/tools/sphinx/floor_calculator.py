@@ -6,13 +6,14 @@ file too. Without scripts a sentence points to the command.
 """
 
 import json
+from functools import partial
 from html import escape
 from pathlib import Path
 
 import pandas as pd
 import torch
-from docutils import nodes
-from sphinx.util.docutils import SphinxDirective
+
+from book.tools.sphinx import live
 
 RESULTS = Path(__file__).parents[2] / "results" / "floors.csv"
 PIXELS = {"digits": 64, "mnist": 784, "cifar10": 3072}
@@ -111,23 +112,7 @@ def markup(file: Path = RESULTS) -> str:
     return MARKUP.format(data=escape(text), controls="".join(controls))
 
 
-class floor_calculator(nodes.raw):
-    """The calculator's HTML in a document."""
-
-
-class FloorCalculator(SphinxDirective):
-    def run(self):
-        self.env.note_dependency(str(RESULTS))
-        return [floor_calculator("", markup(), format="html")]
-
-
-def add_script(app, pagename, templatename, context, doctree):
-    if doctree is not None and next(doctree.findall(floor_calculator), None) is not None:
-        app.add_js_file("floor-calculator.js", loading_method="defer")
-
-
 def setup(app):
-    app.add_directive("floor-calculator", FloorCalculator)
-    app.add_node(floor_calculator, html=(lambda visitor, node: visitor.visit_raw(node), None))
-    app.connect("html-page-context", add_script)
+    script = partial(app.add_js_file, "floor-calculator.js", loading_method="defer")
+    live.offer(app, "floor-calculator", markup, script, reads=[RESULTS])
     return {"parallel_read_safe": True, "parallel_write_safe": True}

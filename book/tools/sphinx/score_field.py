@@ -6,11 +6,11 @@ still figure.
 """
 
 import json
+from functools import partial
 
 import torch
-from docutils import nodes
-from sphinx.util.docutils import SphinxDirective
 
+from book.tools.sphinx import live
 from scorerep import plots
 from scorerep.worlds.mixture import ring
 
@@ -49,22 +49,7 @@ def world() -> dict:
     }
 
 
-class score_field(nodes.raw):
-    """The picture's HTML in a document."""
-
-
-class ScoreField(SphinxDirective):
-    def run(self):
-        return [score_field("", MARKUP.format(world=json.dumps(world())), format="html")]
-
-
-def add_script(app, pagename, templatename, context, doctree):
-    if doctree is not None and next(doctree.findall(score_field), None) is not None:
-        app.add_js_file("score-field.js", loading_method="defer")
-
-
 def setup(app):
-    app.add_directive("score-field", ScoreField)
-    app.add_node(score_field, html=(lambda visitor, node: visitor.visit_raw(node), None))
-    app.connect("html-page-context", add_script)
+    script = partial(app.add_js_file, "score-field.js", loading_method="defer")
+    live.offer(app, "score-field", lambda: MARKUP.format(world=json.dumps(world())), script)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
