@@ -1,7 +1,7 @@
 """Spread of the samples of one code against the code's dimension (Figure 11).
 
-    python -m book.studies.diversity book/checkpoints/fig2ab book/checkpoints/fig11-4 ...
-    python -m book.studies.diversity book/checkpoints/fig2ab ... --finish 500 1000 2000
+    python -m book.studies.diversity book/checkpoints/fig11-2 book/checkpoints/fig11-4 ...
+    python -m book.studies.diversity book/checkpoints/fig11-2 ... --finish 500 1000 2000
 
 writes results/diversity.csv: 32 codes of test images, 16 samples of each, all models from the same
 noises; Heun, 14 steps. With a 95 % bootstrap interval over codes. The first test images are used.

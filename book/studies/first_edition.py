@@ -88,7 +88,7 @@ def diversity(folder: Path) -> str:
     """Means of one model each."""
     table = pd.read_csv(folder / "diversity_codes.csv").query("finished == 0")
     means = table.groupby("model").spread.mean()
-    values = ", ".join(f"{means[m]:.3f}" for m in ("fig2ab", "fig11-4", "fig11-8", "fig11-16"))
+    values = ", ".join(f"{means[m]:.3f}" for m in ("fig11-2", "fig11-4", "fig11-8", "fig11-16"))
     return f"variance left for 2, 4, 8, 16 numbers: {values} (one seed)"
 
 
