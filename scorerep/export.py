@@ -172,7 +172,7 @@ def export(
     out: str | Path,
     half: bool = True,
     scatter: int = 4000,
-    examples: int = 1,
+    examples: int | None = None,
     data: str | None = None,
 ) -> list[Path]:
     """Write the denoiser of a checkpoint ``folder`` to ``out``, and data of test images.
@@ -180,13 +180,16 @@ def export(
     Args:
         half: weights in float16.
         scatter: at most this many test images have their codes written.
-        examples: images of each class that are written themselves.
+        examples: images of each class that are written themselves; None for ten in all, one of
+            each class at least.
         data: where the experiment's data are, if no longer where they were.
     """
     model, experiment = ScoreModel.from_pretrained(folder), load_experiment(Path(folder))
     if data is not None:
         experiment = replace(experiment, data=data)
     images = experiment.load("test")
+    if examples is None:  # pictures without labels are of one class
+        examples = max(1, 10 // max(1, len(images.classes)))
     page = page_data(model, images, min(scatter, len(images)), examples)
     proto = in_half(to_onnx(model)) if half else to_onnx(model)
     return [

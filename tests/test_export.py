@@ -172,6 +172,17 @@ def test_data_of_few_images_are_exported_whole(tmp_path):
     assert sorted(tmp_path.glob("page/*")) == sorted(files)
 
 
+def test_pictures_without_labels_have_ten_to_start_from(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 8, 8), np.uint8)
+    np.savez(tmp_path / "own.npz", x_train=pixels, x_test=pixels[:12])
+    run = at_budget("digits", "smoke")
+    ScoreModel(run.model).save_pretrained(tmp_path / "run", experiment=checkpoint.to_json(run))
+    export.export(tmp_path / "run", tmp_path / "page", data=str(tmp_path / "own.npz"))
+    page = json.loads((tmp_path / "page" / "data.json").read_text())
+    assert [example["index"] for example in page["examples"]] == list(range(10))
+    assert len(page["classes"]) == 1 and len(page["codes"]) == 12
+
+
 @pytest.mark.parametrize("module", ["onnx", "onnxscript"])
 def test_export_without_its_extra_says_what_to_install(module):
     code = f"import sys, runpy; sys.modules[{module!r}] = None; "

@@ -64,6 +64,12 @@ class Explorer {
       const margin = 0.08 * (at(0.995) - at(0.005));
       return [at(0.005) - margin, at(0.995) + margin];
     });
+    // Two decimals, or what a hundredth of the plane needs: codes of some models differ by less.
+    this.digits = Math.max(2, ...this.range.map(([low, high]) => {
+      const needed = Math.ceil(2 - Math.log10(high - low));
+      return Number.isFinite(needed) ? Math.min(needed, 6) : 2;
+    }));
+    for (const role of ["z1", "z2"]) this.part(role).step = 10 ** -this.digits;
     this.state.z = data.examples[0].code.slice(0, 2);
     this.addLegend();
     this.addExamples("origins", "Start from", (index) => {
@@ -85,6 +91,7 @@ class Explorer {
 
   addLegend() {
     const { classes, colours } = this.network.data;
+    if (classes.length < 2) return; // pictures without labels
     for (const [label, name] of classes.entries()) {
       const button = element("button", { type: "button", className: "explorer-class" });
       const dot = element("span", { className: "explorer-dot" });
@@ -111,7 +118,8 @@ class Explorer {
       paint(canvas, this.images[index], this.width, this.height);
       canvas.setAttribute("aria-hidden", "true");
       button.append(canvas);
-      button.setAttribute("aria-label", `${title} this test image, a ${classes[label]}`);
+      button.setAttribute("aria-label", `${title} this test image, ` +
+        (classes.length < 2 ? `number ${index + 1}` : `class ${classes[label]}`));
       button.addEventListener("click", () => this.change(() => choose(index)));
       this.part(role).append(button);
     }
@@ -187,12 +195,12 @@ class Explorer {
       const [low, high] = this.range[axis];
       const share = Math.min(Math.max((value - low) / (high - low), 0), 1);
       point.style[axis ? "bottom" : "left"] = `${100 * share}%`;
-      this.part(axis ? "z2" : "z1").value = value.toFixed(2);
+      this.part(axis ? "z2" : "z1").value = value.toFixed(this.digits);
     }
-    point.setAttribute("aria-valuenow", z[0].toFixed(2));
-    point.setAttribute("aria-valuemin", this.range[0][0].toFixed(2));
-    point.setAttribute("aria-valuemax", this.range[0][1].toFixed(2));
-    point.setAttribute("aria-valuetext", `z 1: ${z[0].toFixed(2)}, z 2: ${z[1].toFixed(2)}`);
+    point.setAttribute("aria-valuenow", z[0].toFixed(this.digits));
+    point.setAttribute("aria-valuemin", this.range[0][0].toFixed(this.digits));
+    point.setAttribute("aria-valuemax", this.range[0][1].toFixed(this.digits));
+    point.setAttribute("aria-valuetext", `z 1: ${z[0].toFixed(this.digits)}, z 2: ${z[1].toFixed(this.digits)}`);
     this.part("t").value = t;
     this.part("t-value").textContent = `t = ${t.toFixed(2)}, ` + (t === 1 ? "pure noise"
       : `the chosen image under noise τ = ${this.sde.tau(t).toPrecision(2)}`);
