@@ -1,6 +1,7 @@
 """The score model in other hands: an ONNX file, and the data of a page that runs it.
 
     python -m scorerep.export checkpoints/fig3 OUT
+    python -m scorerep.export RUN OUT PICTURES      # where a run's own pictures are now
 
 writes ``OUT/denoiser.onnx`` and ``OUT/data.json``. The network is exported as *one* function,
 the denoiser
@@ -126,7 +127,7 @@ def page_data(model: ScoreModel, data: ImageData, scatter: int, examples: int) -
     """What a page needs beside the network, as plain data for JSON.
 
     Args:
-        model: a model with a code.
+        model: a model with a code of two numbers.
         data: images that were not trained on.
         scatter: how many codes, those of the first images of ``data``.
         examples: how many images of each class go along with their codes, the first ones.
@@ -136,6 +137,10 @@ def page_data(model: ScoreModel, data: ImageData, scatter: int, examples: int) -
     config, classes = model.config, len(data.classes)
     if not config.latent:
         raise ValueError("model has no code: its config has latent=0")
+    if config.latent != 2:
+        raise ValueError(
+            f"model must have codes of two numbers, the plane of the page, got {config.latent}"
+        )
     if not 1 <= scatter <= len(data) or examples < 1:
         raise ValueError(
             f"scatter must lie in 1..{len(data)} and examples be positive, "
@@ -208,10 +213,10 @@ def _write(path: Path, content: bytes) -> Path:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        raise SystemExit("usage: python -m scorerep.export FOLDER OUT")
+    if len(sys.argv) not in (3, 4):
+        raise SystemExit("usage: python -m scorerep.export FOLDER OUT [DATA]")
     try:
-        for file in export(*sys.argv[1:]):
+        for file in export(*sys.argv[1:3], data=(*sys.argv[3:], None)[0]):
             print(f"{file}: {file.stat().st_size / 1e6:.2f} MB")
     except (ValueError, OSError, CheckpointError, DataError) as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from None

@@ -156,9 +156,12 @@ def test_page_data_refuse_numbers_that_cannot_be(scatter, examples):
         export.page_data(model_of("code"), load_data("digits", "test"), scatter, examples)
 
 
-def test_page_data_need_a_code():
+def test_page_data_need_a_code_of_two_numbers():
+    digits = load_data("digits", "test")
     with pytest.raises(ValueError, match="latent=0"):
-        export.page_data(model_of("labels"), load_data("digits", "test"), 5, 1)
+        export.page_data(model_of("labels"), digits, 5, 1)
+    with pytest.raises(ValueError, match="codes of two numbers, the plane of the page, got 3"):
+        export.page_data(ScoreModel(replace(SMALL, latent=3)), digits, 5, 1)
 
 
 def test_data_of_few_images_are_exported_whole(tmp_path):
