@@ -6,12 +6,16 @@ The model descends E_t[λ(t) J_t], the weighting ascends it: the worst case over
 Song (2021) define. What it ascends is J_t as it is, or less a constant that is known.
 """
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from scorerep.objective import Draws, Losses, Objective, denoising_score_matching
 from scorerep.sde import T_MIN
-from scorerep.types import Times
+from scorerep.times import TimeDistribution, UniformTime
+from scorerep.types import Data, Labels, Times
 
 Bins = Float[Tensor, " bins"]
 
@@ -77,3 +81,38 @@ class Adversary:
     def _bin(self, t: Times) -> Tensor:
         place = (t - self.t_min) / (1 - self.t_min) * len(self.logits)
         return place.long().clamp(0, len(self.logits) - 1)
+
+
+@dataclass(frozen=True)
+class Game(Objective):
+    """The weighted loss as an objective for the training loop, whose adversaries take part.
+
+    The batch has one equal part for each adversary: for one network, or for networks trained side
+    by side, each with its own. After each step of the models each weighting takes its own.
+
+    Args:
+        times: not drawn from: a weighting is even on [t_min, 1] at first.
+        adversaries: one or more; changed in place.
+    """
+
+    times: TimeDistribution = UniformTime()
+    adversaries: tuple[Adversary, ...] = ()
+
+    def draw(self, x_0: Data, latent: int, generator: Generator | None = None) -> Draws:
+        """Noise as for a score, and the adversaries' times with their weights."""
+        players = len(self.adversaries)
+        if not players or len(x_0) % players:
+            raise ValueError(f"x_0 must have equal parts for {players} adversaries: {len(x_0)}")
+        t = [a.times(len(x_0) // players, generator) for a in self.adversaries]
+        weight = [a.weight(part) for a, part in zip(self.adversaries, t, strict=True)]
+        draws = super().draw(x_0, latent, generator)
+        return draws._replace(t=torch.cat(t), weight=torch.cat(weight))
+
+    def __call__(self, model, x_0: Data, draws: Draws, y: Labels | None = None) -> Losses:
+        """The mean of w(t) τ² ‖s − ∇ log p_0t‖² / d; each adversary ascends."""
+        errors = denoising_score_matching(model, x_0, draws.t, draws.noise)
+        parts = (a.chunk(len(self.adversaries)) for a in (draws.t, errors))
+        for adversary, t, seen in zip(self.adversaries, *parts, strict=True):
+            adversary.ascend(t, seen)
+        loss, nothing = (draws.weight * errors).mean(), errors.new_zeros(())
+        return Losses(loss, loss.detach(), nothing, nothing)

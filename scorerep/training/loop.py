@@ -59,7 +59,9 @@ def training_loop(
     """Train ``model`` on ``data``; yields the state after each step (first after resuming, if any).
 
     Args:
-        model: trained in place; the state's ``averaged`` is the one to use afterwards.
+        model: trained in place; the state's ``averaged`` is the one to use afterwards. A
+            ``ScoreModel``, or any module of what the objective asks: without a ``config`` it has
+            no labels and draws no code.
         data: anything of a length with ``batch(indices)`` and ``to(device)``, images or points;
             its ``labels`` are used by a model of labels only. Every process has all of it and
             prepares the whole batch, of which it takes its share: meant for up to eight GPUs.
@@ -83,7 +85,7 @@ def training_loop(
         )
     if seed < 0:
         raise ValueError(f"seed must be 0 or more, got {seed}")
-    if getattr(model.config, "num_classes", 0) and getattr(data, "labels", None) is None:
+    if _config(model, "num_classes") and getattr(data, "labels", None) is None:
         raise ValueError("data must have labels, (len(data),) integers, for a model of num_classes")
     return _steps(model, data, objective, optimisation, seed, resume, accelerator)
 
@@ -109,6 +111,7 @@ def _steps(model, data, objective, optimisation, seed, resume, accelerator):
         state.load(resume)
 
     dtype, generator = next(model.parameters()).dtype, torch.Generator(device)
+    latent, labelled = _config(model, "latent"), _config(model, "num_classes") > 0
     for step in range(state.step, optimisation.total_iterations):
         if step >= optimisation.iterations and not objective.frozen_encoder:
             # The averaged encoder is the one that stays: the score network must learn its codes.
@@ -118,8 +121,8 @@ def _steps(model, data, objective, optimisation, seed, resume, accelerator):
         indices = batch_indices(step, len(data), optimisation.batch_size, seed, device)
         x_0 = data.batch(indices).to(device, dtype)
         # Drawn for the global batch on every process, then cut: two processes equal one.
-        draws = objective.draw(x_0, model.config.latent, seed_draws(generator, seed, step))
-        y = data.labels[indices] if model.config.num_classes else None
+        draws = objective.draw(x_0, latent, seed_draws(generator, seed, step))
+        y = data.labels[indices] if labelled else None
         set_rates(optimizer, optimisation, step)
         regulariser_weight = objective.regulariser_weight * optimisation.regulariser_at(step)
         now = replace(objective, regulariser_weight=regulariser_weight)
@@ -136,6 +139,11 @@ def _steps(model, data, objective, optimisation, seed, resume, accelerator):
         ema.update_parameters(model)
         state.step, state.losses = step + 1, losses
         yield state
+
+
+def _config(model: nn.Module, name: str) -> int:
+    """A number of the model's config: 0 where it has no config, or none of this name."""
+    return getattr(getattr(model, "config", None), name, 0)
 
 
 def backward(

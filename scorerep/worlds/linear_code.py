@@ -1,10 +1,11 @@
 """A linear encoder and denoiser, trained: what ``LinearGaussian`` solves exactly."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
+from torch.optim import Optimizer
 
 from scorerep.objective import denoising_score_matching
 from scorerep.sde import VESDE, need_ve
@@ -81,19 +82,29 @@ def train_linear_code(
     batch_size: int = 256,
     learning_rate: float = 0.03,
     generator: Generator | None = None,
+    exact: bool = False,
+    optimiser: Callable[..., Optimizer] = torch.optim.Adam,
 ) -> Iterator[float]:
-    """Adam on fresh draws, the learning rate falling to 0; yields the loss of every step."""
+    """Train ``model`` in place, the learning rate falling to 0; yields the loss of every step.
+
+    Args:
+        exact: descend ``expected_loss``, without any draws, instead of the loss of fresh draws.
+        optimiser: one of torch's classes, called with the parameters and ``lr``.
+    """
     steps, batch_size = checks.whole("steps", steps, 1), checks.whole("batch_size", batch_size, 1)
     learning_rate = checks.number("learning_rate", learning_rate, above=0.0)
-    optimiser = torch.optim.Adam(model.parameters(), lr=learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    descent = optimiser(model.parameters(), lr=learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(descent, steps)
     t = torch.full((batch_size,), model.t).to(model.of_z)
     for _ in range(steps):
-        x_0 = world.sample(batch_size, generator).to(model.of_z)
-        noise = normal(x_0.shape, x_0, generator)
-        loss = denoising_score_matching(model, x_0, t, noise, model.encode(x_0)).mean()
-        optimiser.zero_grad()
+        if exact:
+            loss = model.expected_loss(world)
+        else:
+            x_0 = world.sample(batch_size, generator).to(model.of_z)
+            noise = normal(x_0.shape, x_0, generator)
+            loss = denoising_score_matching(model, x_0, t, noise, model.encode(x_0)).mean()
+        descent.zero_grad()
         loss.backward()
-        optimiser.step()
+        descent.step()
         schedule.step()
         yield float(loss.detach())

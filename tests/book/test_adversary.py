@@ -1,9 +1,12 @@
 """The weighting that plays against the model finds the largest loss, or the largest without C."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from book.studies.adversary import Adversary
+from book.studies.adversary import Adversary, Game
+from scorerep.sde import VESDE
 
 LOSS = torch.tensor([1.0, 0.9, 0.5, 0.1])
 CONSTANT = torch.tensor([0.98, 0.85, 0.2, 0.09])
@@ -57,3 +60,22 @@ def test_bad_arguments_are_named():
         Adversary(torch.zeros(3), floor=1.5)
     with pytest.raises(ValueError, match="multiple of the 4 bins"):
         Adversary(torch.zeros(4)).times(10)
+    with pytest.raises(ValueError, match="equal parts for 2 adversaries"):
+        Game(adversaries=(Adversary(LOSS), Adversary(LOSS))).draw(torch.zeros(41, 2), 0)
+
+
+def test_in_a_game_each_adversary_sees_its_own_part_of_the_batch():
+    sde, x_0 = VESDE(), torch.zeros(80, 2)
+    game = Game(adversaries=tuple(Adversary(torch.zeros(4), step=0.05) for _ in range(2)))
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(300):
+        draws = game.draw(x_0, 0, generator)
+        # Of the second network the largest loss is at high noise, of the first at low.
+        bins = game.adversaries[0]._bin(draws.t)
+        wanted = torch.cat([LOSS[bins[:40]], LOSS.flip(0)[bins[40:]]])
+        score = (wanted.sqrt()[:, None] - draws.noise) / sde.tau(draws.t)[:, None]
+        model = SimpleNamespace(sde=sde, score=lambda x_t, t, z, score=score: score)
+        losses = game(model, x_0, draws)
+        assert float(losses.total) == pytest.approx(float((draws.weight * wanted).mean()), rel=1e-3)
+    assert [int(a.masses.argmax()) for a in game.adversaries] == [0, 3]
+    assert float(losses.total) > 1.3 * float(LOSS.mean())  # more than without a weighting

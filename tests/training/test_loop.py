@@ -11,7 +11,7 @@ import torch
 
 from scorerep.checkpoint import CheckpointError, read_tensors, write_tensors
 from scorerep.codes.learners import Autoencoder, Reconstruction
-from scorerep.data import Batches, batch_indices, load_data
+from scorerep.data import Batches, PointData, batch_indices, load_data
 from scorerep.model import ModelConfig, ScoreModel
 from scorerep.objective import Objective
 from scorerep.sde import VESDE
@@ -19,6 +19,7 @@ from scorerep.times import SingleTime, UniformSigma, UniformTime
 from scorerep.training import Optimisation, TrainingDiverged, training_loop
 from scorerep.training.loop import fast_products
 from scorerep.training.randomness import dropout_of, step_seed
+from scorerep.worlds import LinearCode, LinearGaussian
 from scorerep.worlds.mixture import labelled_quartet
 
 CONFIG = ModelConfig(image_shape=(1, 8, 8), channels=(8,), blocks=1, dropout=0.1, latent=2)
@@ -196,6 +197,17 @@ def test_labels_are_asked_for_by_a_model_of_labels_only():
         training_loop(new_model(config), Unlabelled(64), OBJECTIVE, BUDGET)
     *_, state = training_loop(new_model(config), Quartet(64), Objective(UniformTime()), BUDGET)
     assert state.step == 6
+
+
+def test_a_module_without_a_config_is_trained_to_its_closed_form():
+    world, times = LinearGaussian([1.0, 0.5, 0.1, 0.05]), SingleTime(0.5)
+    generator = torch.Generator().manual_seed(0)
+    model = LinearCode(VESDE(), times.t, 4, 2, generator)
+    budget = Optimisation(300, batch_size=256, learning_rate=0.03, warmup=10, decay=1.0)
+    data = PointData(world.sample(300 * 256, generator))
+    *_, state = training_loop(model, data, Objective(times), budget)
+    least = world.optimal_objective(model.sde, times, latent=2)
+    assert 1 - 1e-9 < float(state.averaged.expected_loss(world)) / least < 1.02
 
 
 def test_any_learner_can_be_compiled(digits):

@@ -190,6 +190,23 @@ def test_training_comes_within_2_percent_of_the_optimum(tau):
         assert world.kept(model.encoder.weight)[:2].min() > 0.95
 
 
+def test_the_exact_gradient_needs_no_draws_and_small_steps_never_climb():
+    world, t = rotated(), 0.6
+    model = LinearCode(SDE, t, 5, 2, generator(0))
+    start, noise = float(model.expected_loss(world).detach()), generator(1)
+    state = noise.get_state()
+    losses = list(
+        train_linear_code(
+            model, world, 300, learning_rate=1.0, generator=noise, exact=True,
+            optimiser=torch.optim.SGD,
+        )
+    )  # fmt: skip
+    assert torch.equal(noise.get_state(), state) and losses[0] == start
+    assert all(after <= before for before, after in zip(losses, losses[1:]))
+    best = world.optimal_objective(SDE, SingleTime(t), 2)
+    assert best <= losses[-1] < 1.05 * best < start
+
+
 def test_expected_loss_is_the_mean_of_the_package_loss():
     world, t = rotated(), 0.6
     model = LinearCode(SDE, t, 5, 2, generator(0))
