@@ -8,9 +8,9 @@ draws of x_t: the class, shuffled classes (a control), an attribute in ten bins 
 the *cells* of a code: its k-means clusters, ten like the digits. The second has the spectra of the
 models in ``checkpoints`` themselves: on the law a lower bound, held out a plain difference to a
 model without a code. A job is a minute or so of one core and writes its rows when it is done, so
-that the command can be stopped and repeated. The rows of fig2ab and fig5 are those of weights
-after the first phase, which ``scorerep train`` keeps in the run's folder ``encoder``. MNIST's classes have more draws, for an error of the
-integral below 0.025 nats.
+that the command can be stopped and repeated. MNIST's classes have more draws, for an error of the
+integral below 0.025 nats. The rows of fig2ab and fig5 are those of weights after the first phase,
+which ``scorerep train`` keeps in the run's folder ``encoder``.
 """
 
 import resource
