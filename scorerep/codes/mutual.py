@@ -13,8 +13,13 @@ of two least squared errors (I-MMSE: Guo, Shamai and Verdú, 2005),
 Networks in the place of the two posterior means make it an estimator; Franzese et al. (2024) take
 the square of their difference. The errors are those of points that training did not see. The gap is
 too small by what the conditional network could still learn, too large by what the other one could:
-it is no bound. Information is the same after an invertible map of x alone, and of y alone, so each
-coordinate is replaced by the normal score of its rank, and both arrays are whitened.
+it is no bound.
+
+Information is the same after an invertible map of x alone, and of y alone, so each coordinate is
+replaced by the normal score of its rank, and both arrays are whitened: heavy tails are gone, and a
+noise level means the same for all arrays. Ranks are of all points, held-out ones too. That leaks
+nothing: they are taken of x without y and of y without x, and of independent x and y every pairing
+of the points is as likely after as before.
 """
 
 from dataclasses import dataclass, replace
@@ -254,6 +259,8 @@ def prepared(name: str, values: ArrayLike | Data, normal_scores: bool = True) ->
     if not np.isfinite(rows).all():
         raise ValueError(f"{name} must be finite, but contains NaN or infinity")
     if normal_scores:
+        # Strictly increasing on the data, and equal where they are equal. (scikit-learn's
+        # QuantileTransformer puts the two end points at ±5.2, however few points there are.)
         rows = norm.ppf((rankdata(rows, axis=0) - 0.5) / len(rows))
     rows = rows - rows.mean(0)
     variances, directions = np.linalg.eigh(np.atleast_2d(np.cov(rows, rowvar=False)))
