@@ -26,7 +26,7 @@ The marks, written down before these rows (27 November 2026; tried on seeds from
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
@@ -44,6 +44,7 @@ from book.studies.information_tasks import Task, tasks
 from scorerep.codes import mutual
 from scorerep.codes.information import estimate
 from scorerep.codes.mutual import prepared
+from scorerep.codes.spectrum import Spectrum
 from scorerep.runs.tables import merge_rows
 from scorerep.types import Points
 
@@ -184,15 +185,19 @@ def work(arguments: Arguments):
                     continue
                 found = row(known[name], estimator, seed, arguments.points)
                 if found is not None:
-                    if (spectrum := found.pop("spectrum", None)) is not None:
-                        levels = asdict(spectrum) | {k: found[k] for k in KEY}
-                        levels["t"] = levels["t"].round(6)  # as the file has it
-                        beside = arguments.out.with_name("mutual_spectra.csv")
-                        merge_rows(pd.DataFrame(levels)[[*KEY, *asdict(spectrum)]], beside,
-                                   [*KEY, "t"])  # fmt: skip
+                    spectrum = found.pop("spectrum", None)
+                    if estimator == "denoisers":
+                        keep(spectrum, arguments.out.with_name("mutual_spectra.csv"), name, seed)
                     merge_rows(pd.DataFrame([found]), arguments.out, KEY)
                     shown = {k: found[k] for k in ("truth", "value", "seconds")}
                     print(name, estimator, seed, shown, flush=True)
+
+
+def keep(spectrum: Spectrum, out: Path, task: str, seed: int):
+    """Write it, nats per unit of t; t as the file has it, so that rows made again are replaced."""
+    levels = spectrum.frame(task=task, seed=seed).round({"t": 6})
+    columns = ["task", "seed", "t"]
+    merge_rows(levels[[*columns, "value", "standard_error"]], out, columns)
 
 
 def _has(out: Path, *key) -> bool:
