@@ -90,10 +90,10 @@ class Pair(nn.Module):
 
 
 def he_initialised(network: DenseNetwork) -> DenseNetwork:
-    """``network`` with hidden weights after He et al. (2015), which keep the size of few numbers.
+    """``network`` with hidden weights after He et al. (2015), which keep the size of what enters.
 
-    Fan-average weights of ``DenseNetwork`` make two numbers a quarter as large, and four layers of
-    y nearly linear: no first-order use of |y| is in reach, and training can stay without y.
+    The fan-average weights of ``DenseNetwork`` make of two numbers y an embedding of size 0.03, of
+    which the part that y and −y have in common, as |y|, is 0.006: training then may never use it.
     """
     for layer in network.modules():
         if isinstance(layer, nn.Linear) and layer is not network.out:
