@@ -6,8 +6,9 @@
 Tasks after the benchmark of Czyż et al. (2023), 10,000 points. All estimators are given the same
 arrays, normal scores and whitened, so that what differs is the estimator alone. Ours and MINE learn
 on four fifths of the points and answer for the last one. A row is written when it is done: the
-command can be stopped and given again. What an estimator cannot do has no row. Where the denoisers
-find their nats, noise level by noise level, is in results/mutual_spectra.csv.
+command can be stopped and given again. What an estimator cannot do has no row. A task whose normal
+scores are those of another one to the last bit has the rows of that one. Where the denoisers find
+their nats, noise level by noise level, is in results/mutual_spectra.csv.
 
 Two more settings of the denoisers are compared on the tasks of ``COMPARED``: "standardised" is
 given the arrays without normal scores, "Xavier" keeps the networks' first weights, as
@@ -183,6 +184,8 @@ def work(arguments: Arguments):
                     continue
                 if _has(arguments.out, name, estimator, seed):
                     continue
+                if copied(known, name, estimator, seed, arguments):
+                    continue
                 found = row(known[name], estimator, seed, arguments.points)
                 if found is not None:
                     spectrum = found.pop("spectrum", None)
@@ -191,6 +194,23 @@ def work(arguments: Arguments):
                     merge_rows(pd.DataFrame([found]), arguments.out, KEY)
                     shown = {k: found[k] for k in ("truth", "value", "seconds")}
                     print(name, estimator, seed, shown, flush=True)
+
+
+def copied(known: dict[str, Task], name: str, estimator: str, seed: int, arguments) -> bool:
+    """Whether the rows of another task, whose normal scores are the same, could be taken over."""
+    first, out = known[name].ranks_of, arguments.out
+    if not first or not _has(out, first, estimator, seed):
+        return False
+    arrays = [known[k].sample(arguments.points, seed) for k in (name, first)]
+    same = all(torch.equal(prepared("a", a), prepared("b", b)) for a, b in zip(*arrays))
+    if same:
+        spectra = out.with_name("mutual_spectra.csv") if estimator == "denoisers" else None
+        for path, key in ((out, KEY), (spectra, ["task", "seed", "t"])):
+            if path is not None:
+                table = pd.read_csv(path).query("task == @first and seed == @seed")
+                rows = table[table.estimator == estimator] if path == out else table
+                merge_rows(rows.assign(task=name), path, key)
+    return same
 
 
 def keep(spectrum: Spectrum, out: Path, task: str, seed: int):

@@ -211,6 +211,11 @@ def test_maps_of_the_tasks_keep_the_points_apart_and_a_spiral_keeps_lengths():
         for a, b in zip(plain, known[full].sample(300, 3), strict=True):
             order = a[:, 0].argsort()
             assert (np.diff(b[order, 0]) > 0).all(), mapped  # increasing, and so invertible
+        first = known["1v1-normal-0.75"]
+        same = [
+            [prepared("x", part) for part in task.sample(300, 3)] for task in (first, known[full])
+        ]
+        assert all(torch.equal(a, b) for a, b in zip(*same)) and known[full].ranks_of == first.name
     assert known[f"spiral-{name}"].information == known[name].information
 
 
@@ -244,6 +249,23 @@ def test_study_writes_each_row_once(tmp_path, monkeypatch):
     assert (table[table.estimator == "KSG"].value == 0.4).all()
     assert not (tmp_path / "mutual_spectra.csv").exists()
     assert table.truth.nunique() == 1 and BUDGET.iterations == 1_500
+
+
+def test_study_takes_over_rows_of_equal_normal_scores_and_no_others(tmp_path, monkeypatch):
+    calls = []
+
+    def short(x, y, seed):
+        calls.append(seed)
+        return {"value": 0.4 + len(calls)}
+
+    monkeypatch.setitem(study.ESTIMATORS, "KSG", short)
+    names = ("1v1-normal-0.75", "half_cube-1v1-normal-0.75", "spiral-multinormal-sparse-3-3-2-2.0")
+    arguments = study.Arguments(
+        tasks=names, estimators=("KSG",), seeds=(0,), points=100, out=tmp_path / "table.csv"
+    )
+    study.work(arguments)
+    values = study.pd.read_csv(tmp_path / "table.csv").set_index("task").value
+    assert [values[name] for name in names] == [1.4, 1.4, 2.4]
 
 
 def test_study_keeps_spectra_and_gives_one_setting_the_arrays_without_normal_scores(
