@@ -145,7 +145,7 @@ def test_first_weights_keep_the_size_of_y_and_bend_it(dimension):
 def test_a_common_scale_is_found():
     task = student(2, 1)  # uncorrelated: y tells how large x is
     assert task.information > 0.43
-    budget = replace(SHORT, iterations=400, batch_size=256, learning_rate=3e-3)
+    budget = replace(SHORT, iterations=250, batch_size=256, learning_rate=3e-3)
     found = estimate(*task.sample(4_000, 0), optimisation=budget, levels=20)
     assert found.value > 0.2
 
