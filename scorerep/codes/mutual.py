@@ -93,7 +93,7 @@ def he_initialised(network: DenseNetwork) -> DenseNetwork:
     """``network`` with hidden weights after He et al. (2015), which keep the size of what enters.
 
     The fan-average weights of ``DenseNetwork`` make of two numbers y an embedding of size 0.03, of
-    which the part that y and −y have in common, as |y|, is 0.006: training then may never use it.
+    which the part that y and −y have in common is below 0.01: training may never use |y|.
     """
     for layer in network.modules():
         if isinstance(layer, nn.Linear) and layer is not network.out:
