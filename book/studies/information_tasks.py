@@ -22,19 +22,23 @@ class Task:
     name: str
     draw: Callable[[int, np.random.Generator], Sample]
     information: float
+    ranks_of: str = ""  # the task whose points have the same ranks: this is an increasing map of it
 
     def sample(self, points: int, seed: int) -> Sample:
         """So many pairs."""
         return self.draw(points, np.random.default_rng(seed))
 
-    def mapped(self, name: str, of_x: Callable, of_y: Callable | None = None) -> "Task":
-        """The task of f(x) and g(y): f and g must be invertible."""
+    def mapped(
+        self, name: str, of_x: Callable, of_y: Callable | None = None, increasing: bool = False
+    ) -> "Task":
+        """The task of f(x) and g(y): f and g must be invertible; ``increasing`` in each coordinate
+        if they are said to be."""
 
         def draw(points: int, rng: np.random.Generator) -> Sample:
             x, y = self.draw(points, rng)
             return of_x(x), (of_y or of_x)(y)
 
-        return Task(name, draw, self.information)
+        return Task(name, draw, self.information, self.name if increasing else "")
 
 
 def gaussian_information(covariance: np.ndarray, dim_x: int) -> float:
@@ -168,12 +172,13 @@ def tasks() -> dict[str, Task]:
                      norm.cdf),
         sparse(25),
         student(5, 2),
-        plain.mapped(f"half_cube-{plain.name}", half_cube),
+        plain.mapped(f"half_cube-{plain.name}", half_cube, increasing=True),
         dense(25),
         additive(0.75),
         student(1, 1),
-        plain.mapped(f"wiggly-{plain.name}", wiggly_x, wiggly_y),
-        plain.mapped("1v1-bimodal-0.75", bimodal(0.3, 0, 5), bimodal(0.5, -1, 3)),
+        plain.mapped(f"wiggly-{plain.name}", wiggly_x, wiggly_y, increasing=True),
+        plain.mapped("1v1-bimodal-0.75", bimodal(0.3, 0, 5), bimodal(0.5, -1, 3),
+                     increasing=True),
         dense(2),
         three.mapped(f"normal_cdf-{three.name}", norm.cdf),
         student(3, 2).mapped("asinh-student-identity-3-3-2", asinh),

@@ -6,14 +6,34 @@
 Tasks after the benchmark of Czyż et al. (2023), 10,000 points. All estimators are given the same
 arrays, normal scores and whitened, so that what differs is the estimator alone. Ours and MINE learn
 on four fifths of the points and answer for the last one. A row is written when it is done: the
-command can be stopped and given again. What an estimator cannot do has no row.
+command can be stopped and given again. What an estimator cannot do has no row. A task whose normal
+scores are those of another one to the last bit has the rows of that one. Where the denoisers find
+their nats, noise level by noise level, is in results/mutual_spectra.csv.
+
+Two more settings of the denoisers are compared on the tasks of ``COMPARED``: "standardised" is
+given the arrays without normal scores, "Xavier" keeps the networks' first weights, as
+``estimate`` did at first, and missed the task of Student's law for two seeds of three.
+
+The marks, written down before these rows (27 November 2026; tried on seeds from 101 only):
+
+- A task is *met* by an estimator if each of three seeds is within 0.1 nats of the truth, or within
+  a tenth of it where that is more. An answer of zero meets none.
+- The default is the setting that meets Student's law (two dimensions, one degree of freedom), and
+  has the smallest median of |error| over the tasks of ``COMPARED``. On none of the other tasks that
+  had rows before may its mean |error| be more than 0.02 nats above that of "Xavier".
+- The default is good enough to rely on if it meets 15 of the 20 tasks.
+
+Then, after the rows of the default were seen, one reason was looked for where it missed: "other
+order" (noise on y) for the Swiss roll, "more points" (four times) for 25 dimensions, "more steps"
+(four times) for a spiral.
 """
 
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -26,12 +46,24 @@ from sklearn.neighbors import KDTree
 from torch import nn
 
 from book.studies.information_tasks import Task, tasks
+from scorerep.codes import mutual
 from scorerep.codes.information import estimate
 from scorerep.codes.mutual import prepared
+from scorerep.codes.spectrum import Spectrum
 from scorerep.runs.tables import merge_rows
 from scorerep.types import Points
 
 KEY = ["task", "estimator", "seed"]
+COMPARED = (
+    "1v1-normal-0.75", "multinormal-sparse-5-5-2-2.0", "1v1-additive-0.1",
+    "student-identity-2-2-1", "student-identity-1-1-1",
+)  # fmt: skip
+SETTINGS = {  # of the denoisers, and the tasks that each is for
+    "standardised": COMPARED, "Xavier": COMPARED,
+    "other order": ("swissroll_x-normal_cdf-1v1-normal-0.75",),
+    "more points": ("multinormal-sparse-25-25-2-2.0",),
+    "more steps": ("spiral-multinormal-sparse-3-3-2-2.0",),
+}  # fmt: skip
 NEIGHBOURS = 5
 MANY = 10  # dimensions, from which the nearest neighbours of half the points are enough work
 
@@ -42,22 +74,44 @@ class Arguments:
 
     tasks: tuple[str, ...] = tuple(tasks())
     """Tasks by name."""
-    estimators: tuple[str, ...] = ("denoisers", "KSG", "scikit-learn", "CCA", "MINE")
-    """Estimators."""
+    estimators: tuple[str, ...] = (
+        "denoisers", "KSG", "scikit-learn", "CCA", "MINE", *SETTINGS,
+    )  # fmt: skip
+    """Estimators; the settings of the first are for some tasks alone."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Of the points, the weights and the noise."""
     points: int = 10_000
     """Pairs drawn."""
     out: Path = Path("book/results/mutual_information.csv")
-    """The table."""
+    """The table; that of the noise levels is beside it, mutual_spectra.csv."""
 
 
-def denoisers(x: Points, y: Points, seed: int) -> dict:
+def denoisers(x: Points, y: Points, seed: int, **options) -> dict:
     """``scorerep.codes.information.estimate`` with its defaults."""
-    found = estimate(x, y, seed=seed, normal_scores=False)
+    found = estimate(
+        x, y, seed=seed, normal_scores=False, **options
+    )  # x and y are whitened already
     return {
         "value": found.value, "standard_error": found.standard_error, "energy": found.energy,
+        "spectrum": found.spectrum,
     }  # fmt: skip
+
+
+def xavier(x: Points, y: Points, seed: int) -> dict:
+    """The same from the first weights that ``DenseNetwork`` gives."""
+    with mock.patch.object(mutual, "he_initialised", lambda network: network):
+        return denoisers(x, y, seed)
+
+
+def other_order(x: Points, y: Points, seed: int) -> dict:
+    """Noise on y, told x."""
+    return denoisers(y, x, seed)
+
+
+def more_steps(x: Points, y: Points, seed: int) -> dict:
+    """Four times the steps."""
+    budget = replace(mutual.BUDGET, iterations=4 * mutual.BUDGET.iterations)
+    return denoisers(x, y, seed, optimisation=budget)
 
 
 def nearest_neighbours(x: Points, y: Points, seed: int) -> dict:
@@ -121,13 +175,19 @@ def mine(x: Points, y: Points, seed: int, steps: int = 1_500, batch: int = 256) 
 
 ESTIMATORS: dict[str, Callable] = {
     "denoisers": denoisers, "KSG": nearest_neighbours, "scikit-learn": scikit_learn,
-    "CCA": canonical_correlations, "MINE": mine,
+    "CCA": canonical_correlations, "MINE": mine, "standardised": denoisers, "Xavier": xavier,
+    "other order": other_order, "more points": denoisers, "more steps": more_steps,
 }  # fmt: skip
 
 
 def row(task: Task, estimator: str, seed: int, points: int) -> dict | None:
-    """One estimate beside the truth; None where the estimator is not for such arrays."""
-    x, y = (prepared(name, a) for name, a in zip("xy", task.sample(points, seed), strict=True))
+    """One estimate beside the truth; None where the estimator is not for such arrays.
+
+    That of denoisers has a ``spectrum``, which is no column.
+    """
+    scores = estimator != "standardised"
+    drawn = task.sample(4 * points if estimator == "more points" else points, seed)
+    x, y = (prepared(name, a, scores) for name, a in zip("xy", drawn, strict=True))
     started = time.process_time()
     found = ESTIMATORS[estimator](x, y, seed)
     if found is None:
@@ -145,13 +205,44 @@ def work(arguments: Arguments):
     for name in arguments.tasks:
         for seed in arguments.seeds:
             for estimator in arguments.estimators:
+                if name not in SETTINGS.get(estimator, (name,)):
+                    continue
                 if _has(arguments.out, name, estimator, seed):
+                    continue
+                if copied(known, name, estimator, seed, arguments):
                     continue
                 found = row(known[name], estimator, seed, arguments.points)
                 if found is not None:
+                    spectrum = found.pop("spectrum", None)
+                    if estimator == "denoisers":
+                        keep(spectrum, arguments.out.with_name("mutual_spectra.csv"), name, seed)
                     merge_rows(pd.DataFrame([found]), arguments.out, KEY)
                     shown = {k: found[k] for k in ("truth", "value", "seconds")}
                     print(name, estimator, seed, shown, flush=True)
+
+
+def copied(known: dict[str, Task], name: str, estimator: str, seed: int, arguments) -> bool:
+    """Whether the rows of another task, whose normal scores are the same, could be taken over."""
+    first, out = known[name].ranks_of, arguments.out
+    if not first or not _has(out, first, estimator, seed):
+        return False
+    arrays = [known[k].sample(arguments.points, seed) for k in (name, first)]
+    same = all(torch.equal(prepared("a", a), prepared("b", b)) for a, b in zip(*arrays))
+    if same:
+        spectra = out.with_name("mutual_spectra.csv") if estimator == "denoisers" else None
+        for path, key in ((out, KEY), (spectra, ["task", "seed", "t"])):
+            if path is not None:
+                table = pd.read_csv(path).query("task == @first and seed == @seed")
+                rows = table[table.estimator == estimator] if path == out else table
+                merge_rows(rows.assign(task=name), path, key)
+    return same
+
+
+def keep(spectrum: Spectrum, out: Path, task: str, seed: int):
+    """Write it, nats per unit of t; t as the file has it, so that rows made again are replaced."""
+    levels = spectrum.frame(task=task, seed=seed).round({"t": 6})
+    columns = ["task", "seed", "t"]
+    merge_rows(levels[[*columns, "value", "standard_error"]], out, columns)
 
 
 def _has(out: Path, *key) -> bool:

@@ -16,7 +16,7 @@ from book.tools.sphinx import moving as on_page
 CHAPTERS = [
     "diffusion", "denoising", "conditional", "linear_gaussian", "one_page", "mnist", "steering",
     "cifar", "levels", "knows", "information", "burden", "guidance", "baselines", "time_codes",
-    "scale", "using_codes", "features", "own_data",
+    "scale", "using_codes", "features", "own_data", "mutual_information",
 ]  # fmt: skip
 T = moving.slider("t", "noise level t", [0.2, 0.5, 0.8], start=1)
 WORDS = moving.choice("told", "the score is told", ["nothing", "the label"])

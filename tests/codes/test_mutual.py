@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ import torch
 
 from book.studies import mutual_information as study
 from book.studies.information_tasks import additive, bivariate, dense, student, tasks
-from scorerep.codes import information
+from scorerep.codes import information, mutual
 from scorerep.codes.mutual import BUDGET, LOWEST, Pair, estimate, prepared
+from scorerep.codes.spectrum import Spectrum
 from scorerep.sde import VESDE, VPSDE
 from scorerep.training import Optimisation
 
@@ -121,6 +123,33 @@ def test_pair_is_told_y_in_the_place_of_a_code():
         pair.given.denoise(x, 0.5, y[:, :2])
 
 
+def sizes(pair: Pair, y: torch.Tensor) -> tuple[float, float]:
+    """Of what the first weights make of y, and of the part that y and −y have in common."""
+    embed = pair.given.network.conditioning.code
+    there, back = embed(y), embed(-y)
+    return tuple(float(part.var(0).mean().sqrt()) for part in (there, (there + back) / 2))
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 30])
+def test_first_weights_keep_the_size_of_y_and_bend_it(dimension):
+    torch.manual_seed(0)
+    y = torch.randn(2_000, dimension)
+    with torch.no_grad():
+        size, even = sizes(Pair(2, dimension), y)
+        assert 0.5 < size < 1.5 and even > 0.3
+        with mock.patch.object(mutual, "he_initialised", lambda network: network):
+            size, even = sizes(Pair(2, dimension), y)
+        assert size < 0.2 and even < 0.1
+
+
+def test_a_common_scale_is_found():
+    task = student(2, 1)  # uncorrelated: y tells how large x is
+    assert task.information > 0.43
+    budget = replace(SHORT, iterations=250, batch_size=256, learning_rate=3e-3)
+    found = estimate(*task.sample(4_000, 0), optimisation=budget, levels=20)
+    assert found.value > 0.2
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -182,6 +211,11 @@ def test_maps_of_the_tasks_keep_the_points_apart_and_a_spiral_keeps_lengths():
         for a, b in zip(plain, known[full].sample(300, 3), strict=True):
             order = a[:, 0].argsort()
             assert (np.diff(b[order, 0]) > 0).all(), mapped  # increasing, and so invertible
+        first = known["1v1-normal-0.75"]
+        same = [
+            [prepared("x", part) for part in task.sample(300, 3)] for task in (first, known[full])
+        ]
+        assert all(torch.equal(a, b) for a, b in zip(*same)) and known[full].ranks_of == first.name
     assert known[f"spiral-{name}"].information == known[name].information
 
 
@@ -213,4 +247,53 @@ def test_study_writes_each_row_once(tmp_path, monkeypatch):
     table = study.pd.read_csv(tmp_path / "table.csv")
     assert calls == [0, 1, 2] and len(table) == 6
     assert (table[table.estimator == "KSG"].value == 0.4).all()
+    assert not (tmp_path / "mutual_spectra.csv").exists()
     assert table.truth.nunique() == 1 and BUDGET.iterations == 1_500
+
+
+def test_study_takes_over_rows_of_equal_normal_scores_and_no_others(tmp_path, monkeypatch):
+    calls = []
+
+    def short(x, y, seed):
+        calls.append(seed)
+        return {"value": 0.4 + len(calls)}
+
+    monkeypatch.setitem(study.ESTIMATORS, "KSG", short)
+    names = ("1v1-normal-0.75", "half_cube-1v1-normal-0.75", "spiral-multinormal-sparse-3-3-2-2.0")
+    arguments = study.Arguments(
+        tasks=names, estimators=("KSG",), seeds=(0,), points=100, out=tmp_path / "table.csv"
+    )
+    study.work(arguments)
+    values = study.pd.read_csv(tmp_path / "table.csv").set_index("task").value
+    assert [values[name] for name in names] == [1.4, 1.4, 2.4]
+
+
+def test_study_keeps_spectra_and_gives_one_setting_the_arrays_without_normal_scores(
+    tmp_path, monkeypatch
+):
+    seen = {}
+
+    def short(name):
+        def found(x, y, seed):
+            seen[name] = x
+            t = np.linspace(0.05, 1, 4)
+            return {"value": 0.4, "spectrum": Spectrum(t, t, 0 * t)}
+
+        return found
+
+    for name in ("denoisers", "standardised"):
+        monkeypatch.setitem(study.ESTIMATORS, name, short(name))
+    arguments = study.Arguments(
+        tasks=("student-identity-2-2-1", "student-identity-5-5-2"), seeds=(0,), points=100,
+        estimators=("denoisers", "standardised"), out=tmp_path / "table.csv",
+    )  # fmt: skip
+    study.work(arguments)
+    table, spectra = (study.pd.read_csv(tmp_path / f"{k}.csv") for k in ("table", "mutual_spectra"))
+    assert len(table) == 3 and list(spectra.groupby("task").size()) == [4, 4]
+    assert "spectrum" not in table and spectra.t.max() == 1
+    for task in arguments.tasks[:1]:
+        study.keep(Spectrum(np.linspace(0.05, 1, 4), np.ones(4), np.ones(4)),
+                   tmp_path / "mutual_spectra.csv", task, 0)  # fmt: skip
+    again = study.pd.read_csv(tmp_path / "mutual_spectra.csv")
+    assert len(again) == 8 and again.standard_error.sum() == 4  # in the place of the first
+    assert seen["standardised"].abs().max() > 1.2 * seen["denoisers"].abs().max()  # heavy tails
