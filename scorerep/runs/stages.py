@@ -123,7 +123,8 @@ def measured(experiment: Experiment, judge: Judge, card: dict) -> dict:
     """Columns of how far a run is by its ``card``: epochs, seconds of training, matching loss."""
     done = card["iterations_done"]
     # The last tenth: a single entry is the mean over few images.
-    losses = [entry["matching"] for entry in card["losses"] if entry["step"] > 0.9 * done]
+    recent = [entry for entry in card["losses"] if entry["step"] > 0.9 * done]
+    losses = [entry["matching"] for entry in recent or card["losses"][-1:]]
     return {
         "iterations": done,
         "epochs": done * experiment.optimisation.batch_size / len(judge.train),

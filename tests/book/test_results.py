@@ -28,6 +28,7 @@ AT_SOME_STAGES = {  # by table
     },
     "runs": {
         "core_seconds",
+        "matching",
         *(
             f"{name}{end}"
             for name in ("frechet", "kernel", "sure", "own_class")
