@@ -1,4 +1,4 @@
-"""Codes in the plane, coloured by class or by a continuous value."""
+"""Codes in the plane, coloured by class or by a continuous value; drawn into ``ax``, if given."""
 
 from collections.abc import Sequence
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Curves with bands, vector fields and densities in the plane."""
+"""Curves with bands, vector fields and densities in the plane; drawn into ``ax``."""
 
 from collections.abc import Callable
 from typing import Literal

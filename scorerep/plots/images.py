@@ -1,4 +1,4 @@
-"""Images side by side, with their codes along the axes."""
+"""Images side by side, with their codes along the axes; drawn into ``ax``, if given."""
 
 from collections.abc import Sequence
 

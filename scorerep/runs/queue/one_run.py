@@ -123,7 +123,10 @@ def ship(plan: Plan, run: Run, place: Path):
 
 
 def main(module: str, root: str, name: str, nice: str = "0") -> int:
-    """The run ``name`` under ``root``, in this process made ``nice``; its exit status."""
+    """The run ``name`` of a plan's ``module``, under ``root``, in this process made ``nice``.
+
+    Returns its exit status.
+    """
     os.nice(int(nice))
     torch.set_num_threads(1)
 

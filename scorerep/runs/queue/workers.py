@@ -96,7 +96,7 @@ def work(
 def start_run(module: str, root: Path, name: str, nice: int) -> subprocess.Popen:
     """A process of one thread for the run ``name``; what it prints goes to the run's ``log.txt``.
 
-    ``nice``, 0 to 19, is how far it stands back behind other processes.
+    ``module`` has the plan; ``nice``, 0 to 19, is how far it stands back behind other processes.
     """
     place = root / name
     place.mkdir(parents=True, exist_ok=True)
