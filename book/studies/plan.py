@@ -65,7 +65,7 @@ def frozen() -> Iterator[Run]:
     }.items():  # fmt: skip
         experiment = at_budget(figure, "book")
         if experiment.encoder_phase is None:
-            experiment = then_frozen(JOINT).of(PAPER[figure])
+            experiment = replace(then_frozen(JOINT).of(PAPER[figure]), name=figure)
         yield Run(
             f"frozen-{figure}",
             f"Do samples of one code ({what}, uniform t) look like digits after a frozen phase?",
