@@ -438,11 +438,13 @@ CASES = {
     "objective.Objective.draw": lambda k: UNIFORM.draw(k.images, 2, k.generator),
     "objective.Objective.__call__": lambda k: UNIFORM(k.model, of_some(k.images), k.draws(UNIFORM)),
     # plots
-    "plots.scatter_codes": lambda k: drawn(plots.scatter_codes, k.z, k.y, classes=["a", "b"]),
-    "plots.image_grid": lambda k: drawn(plots.image_grid, k.images, 1, k.n),
-    "plots.plot_curve": lambda k: drawn(plots.plot_curve, k.t, k.levels),
-    "plots.vector_field": lambda k: drawn(lambda *a, ax: plots.vector_field(ax, *a), k.points, k.z),
-    "plots.density_heat": lambda k: drawn(
+    "plots.codes.scatter_codes": lambda k: drawn(plots.scatter_codes, k.z, k.y, classes=["a", "b"]),
+    "plots.images.image_grid": lambda k: drawn(plots.image_grid, k.images, 1, k.n),
+    "plots.curves.plot_curve": lambda k: drawn(plots.plot_curve, k.t, k.levels),
+    "plots.curves.vector_field": lambda k: drawn(
+        lambda *a, ax: plots.vector_field(ax, *a), k.points, k.z
+    ),
+    "plots.curves.density_heat": lambda k: drawn(
         lambda *a, ax: plots.density_heat(ax, *a), k.mixture.log_prob, (-1, 1, -1, 1), 5
     ),
     # quality

@@ -82,7 +82,7 @@ whole = time.monotonic() - started
 random.seed(0)
 for _ in range(kills):
     pid = run(killed)
-    time.sleep(random.uniform(0.05, 0.4) * whole)
+    time.sleep(random.uniform(0.02, 0.2) * whole)
     os.kill(pid, random.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)))
     status = os.waitpid(pid, 0)[1]
     print("ended", os.waitstatus_to_exitcode(status))
@@ -146,7 +146,7 @@ def test_run_writes_rows_of_every_stage_and_its_weights(folders):
 
 def test_killed_at_twenty_random_moments_it_ends_as_if_it_had_not_been(folders):
     unbroken, killed, ends = folders
-    assert len(ends) == 20 and ends.count(-9) >= 3  # the others were done before they were killed
+    assert len(ends) == 20 and ends.count(-9) >= 2  # the others were done before they were killed
     tables = [pd.read_csv(folder / "results" / "runs.csv") for folder in (unbroken, killed)]
     pd.testing.assert_frame_equal(*(t.drop(columns=TIMING) for t in tables), check_exact=True)
     for path in ("state/tiny-s0/model.safetensors", "checkpoints/tiny/model.safetensors"):
@@ -230,7 +230,10 @@ def test_list_says_how_every_run_stands(tmp_path):
         assert queue.next_run(plan, tmp_path, only="h*") is None
         text = queue.show(queue.status(plan, tmp_path))
         before = used()
-        sum(i * i for i in range(300_000))
+        for _ in range(1_000):  # a process's clock has steps of ten milliseconds
+            if used() > before:
+                break
+            sum(i * i for i in range(100_000))
         assert before < used() < before + 60
     assert [line.split()[2] for line in text.splitlines()[1:5]] == [
         "done", "running,", "failed", "waiting"
