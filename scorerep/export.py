@@ -216,7 +216,8 @@ if __name__ == "__main__":
     if len(sys.argv) not in (3, 4):
         raise SystemExit("usage: python -m scorerep.export FOLDER OUT [DATA]")
     try:
-        for file in export(*sys.argv[1:3], data=(*sys.argv[3:], None)[0]):
+        folder, out, *pictures = sys.argv[1:]
+        for file in export(folder, out, data=pictures[0] if pictures else None):
             print(f"{file}: {file.stat().st_size / 1e6:.2f} MB")
     except (ValueError, OSError, CheckpointError, DataError) as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from None

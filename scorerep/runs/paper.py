@@ -139,9 +139,9 @@ def _schedule(iterations: int, **changes) -> Optimisation:
 def muon_schedule(iterations: int, **changes) -> Optimisation:
     """Muon and a linear decay: for a U-Net, uniform t, about 32 images a step, bfloat16.
 
-    So far, at a third of the processor seconds it reaches the held-out loss of the book's schedule
-    by Adam: two seeds against one, without a code (results/recipe_quality.csv). The length must be
-    known beforehand: a decay ends with it.
+    At a third of the processor seconds it reaches the held-out loss of the book's schedule by Adam:
+    mean over nine levels, three seeds a side, without a code (results/recipe_quality.csv). The
+    length must be known beforehand: a decay ends with it.
     """
     return _schedule(iterations, **({"optimizer": "muon", "warmup": 50, "decay": 0.4} | changes))
 
@@ -153,7 +153,9 @@ JOINT = Budget(_schedule(3_500, batch_size=64))
 
 def then_frozen(budget: Budget, iterations: int = 10_000) -> Budget:
     """``budget`` as the first of two phases; in the second the score network alone goes on."""
-    first = EncoderPhase(budget.network, budget.channels, budget.optimisation)
+    first = EncoderPhase(
+        budget.network, budget.channels, budget.optimisation, budget.draws_per_image
+    )
     longer = muon_schedule(0, frozen_iterations=iterations)
     return replace(budget, optimisation=longer, encoder_phase=first)
 

@@ -15,6 +15,7 @@ from scorerep.checkpoint import locate, shipped
 from scorerep.codes.features import SCORES, Split, best, feature_table
 from scorerep.data.images import ImageData
 from scorerep.model import ScoreModel
+from scorerep.runs.commands.output import check_out, device
 from scorerep.types import checks
 
 TITLES = {"probe": "linear probe", "knn": "kNN accuracy", "cknna": "CKNNA"}
@@ -55,7 +56,6 @@ class Features:
         import matplotlib.pyplot as plt
 
         from scorerep.data import load_data
-        from scorerep.runs.commands.output import check_out, device
         from scorerep.runs.report import write_figure
         from scorerep.runs.tables import write_table
 

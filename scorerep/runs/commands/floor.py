@@ -13,6 +13,7 @@ import torch
 import tyro
 
 from scorerep.data.own import Reading
+from scorerep.runs.commands.output import check_out
 from scorerep.runs.losses import ROWS, answer, at_times, binned, grid, read_loss
 from scorerep.types import checks
 from scorerep.types.devices import named_device
@@ -75,7 +76,6 @@ class Floor(Reading):
         import matplotlib.pyplot as plt
 
         from scorerep.data import load_data
-        from scorerep.runs.commands.output import check_out
         from scorerep.runs.report import write_figure
         from scorerep.runs.tables import write_table
 

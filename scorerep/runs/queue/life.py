@@ -62,7 +62,7 @@ def read_json(path: Path) -> dict:
 
 
 def write_json(path: Path, value: dict):
-    """``value`` as JSON, whole or not at all."""
+    """``value`` as JSON, whole or not at all; not forced to the disk: a sign is soon renewed."""
     temporary = path.with_name(f".{path.name}.part")
     temporary.write_text(json.dumps(value), "utf-8")
     temporary.replace(path)
