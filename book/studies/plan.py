@@ -64,7 +64,7 @@ def frozen() -> Iterator[Run]:
         "fig11-16": "16 numbers",
     }.items():  # fmt: skip
         experiment = at_budget(figure, "book")
-        if experiment.encoder_phase is None:
+        if experiment.encoder_phase is None:  # weights that have had their first phase only
             experiment = replace(then_frozen(JOINT).of(PAPER[figure]), name=figure)
         yield Run(
             f"frozen-{figure}",
