@@ -12,7 +12,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from scorerep.runs.experiment import Experiment
-from scorerep.runs.paper import BOOK, JOINT, PAPER, at_budget, muon_schedule, then_frozen
+from scorerep.runs.paper import (
+    BOOK,
+    JOINT,
+    PAPER,
+    at_budget,
+    muon_schedule,
+    then_frozen,
+    with_latent,
+)
 from scorerep.runs.queue import Plan, Run
 from scorerep.training import Optimisation
 
@@ -243,22 +251,20 @@ def codes_of_time() -> Iterator[Run]:
 
 
 def larger_codes() -> Iterator[Run]:
-    """(l) One U-Net run each of 32 and 64 numbers, as in ``sizes_of_codes``; then their spread."""
+    """(l) Codes of 32 and 64 numbers at the budget of the shipped ones; then their spread."""
     names = []
     for latent in (32, 64):
-        experiment = unet("fig11-16", f"code-{latent}", 0, schedule(10_000, batch_size=64))
-        experiment = replace(experiment, model=replace(experiment.model, latent=latent))
-        names.append(f"code-{latent}-s0")
+        experiment = JOINT.of(with_latent(PAPER["fig11-16"], latent))
+        experiment = replace(experiment, name=f"code-{latent}")
+        names.append(experiment.name)
         yield Run(
             names[-1], f"Beyond Figure 11: what do {latent} numbers leave open?",
-            hours=1.05, experiment=experiment, samples=1_000,
+            hours=0.35, experiment=experiment,
         )  # fmt: skip
     yield Run(
         "diversity-larger", "Beyond Figure 11: do samples of one code of 32 and 64 numbers agree?",
-        hours=0.1, needs=tuple(names), study=(
-            "book.studies.diversity", *(f"{{runs}}/{name}" for name in names),
-            "--components", "32", "64", "--out", "book/results/diversity_seeds.csv",
-        ),
+        hours=0.05, needs=tuple(names),
+        study=("book.studies.diversity", *(f"{{runs}}/{name}" for name in names)),
     )  # fmt: skip
 
 
@@ -266,6 +272,7 @@ PLAN = Plan(
     runs=(
         *cheap(),
         *frozen(),
+        *larger_codes(),
         *noise_or_network(),
         *levels("fig4-mnist", MNIST_LEVELS, 0.3, "Figure 4, MNIST"),
         *three_classes(),
@@ -275,7 +282,6 @@ PLAN = Plan(
         *other_learners(),
         *guidance(),
         *codes_of_time(),
-        *larger_codes(),
     )
 )
 

@@ -21,9 +21,10 @@ from pathlib import Path
 
 from jupyter_cache import get_cache
 
-from book.tools import chapters, reach
+from book.tools import chapters
 from book.tools.assets import explorer as explorer_assets
 from book.tools.assets import offline as offline_assets
+from book.tools.chapters import due, reach
 from book.tools.sphinx.repository import remote_address
 
 BUILD = chapters.ROOT / "_build"
@@ -177,10 +178,10 @@ def main() -> bool:
     page = parser.parse_args().page
     if page:
         (path,) = pages_named([page])
-        went_well = path not in chapters.chapters() or chapters.run_all([page])
+        went_well = path not in chapters.chapters() or due.run_all([page])
         print(f"{page} is in {build_page(path).as_uri()}")
         return went_well
-    went_well = chapters.run_all()
+    went_well = due.run_all()
     if problems := build():
         print("The book has problems:\n" + "\n".join(f"- {p}" for p in problems), file=sys.stderr)
     if HTML.exists():
@@ -190,4 +191,4 @@ def main() -> bool:
 
 
 if __name__ == "__main__":
-    chapters.command(main)
+    due.command(main)

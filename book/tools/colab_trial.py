@@ -31,7 +31,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 
 from book.tools import chapters, notebooks, references
-from book.tools.notebook_labels import Labels
+from book.tools.notebooks.labels import Labels
 
 ROOT = chapters.ROOT
 

@@ -1,6 +1,6 @@
 """Make a notebook of the book run in any kernel: Colab's, a bare one, or this repository's own.
 
-The first cell of every notebook (see book/tools/notebooks.py) clones the repository where it is not
+The first cell of every notebook (see book/tools/notebooks) clones the repository where it is not
 there yet, and calls ``prepare``. Needs no more than the standard library, packaging and torch.
 """
 

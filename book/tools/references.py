@@ -17,6 +17,7 @@ from pathlib import Path
 from nbformat import NotebookNode
 
 from book.tools import chapters
+from book.tools.chapters import due
 
 GOLDEN = chapters.ROOT / "tests/book/golden"
 TAG = "nbval-check-output"
@@ -144,4 +145,4 @@ def renew():
 
 
 if __name__ == "__main__":
-    chapters.command(lambda: renew() is None)
+    due.command(lambda: renew() is None)

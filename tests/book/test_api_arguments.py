@@ -12,7 +12,8 @@ from functools import cache
 
 import pytest
 
-from book.tools import chapters, reach
+from book.tools import chapters
+from book.tools.chapters import reach
 
 PACKAGE = chapters.ROOT / "scorerep"
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -15,7 +15,8 @@ import psutil
 import pytest
 from nbformat.v4 import new_code_cell
 
-from book.tools import chapters, contents, references, running
+from book.tools import chapters, contents, references
+from book.tools.chapters import due, running
 from book.tools.sphinx import figure_lists
 
 REPOSITORY = chapters.ROOT
@@ -84,7 +85,7 @@ def test_no_reference_is_left_over(path):
 def test_what_the_chapters_cost_is_on_record_in_processor_seconds():
     ran = {path.stem: kept.metadata.run for path in CHAPTERS if (kept := chapters.executed(path))}
     assert all(0 < cost.processor_seconds for cost in ran.values()), ran
-    for line in chapters.report(CHAPTERS, [])[len(ran) + 1 :]:
+    for line in due.report(CHAPTERS, [])[len(ran) + 1 :]:
         warnings.warn(line, stacklevel=1)
 
 
@@ -177,7 +178,7 @@ def small_book(tmp_path, monkeypatch):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     monkeypatch.setattr(chapters, "ROOT", tmp_path)
-    monkeypatch.setattr(chapters, "get_data", lambda names: True)
+    monkeypatch.setattr(due, "get_data", lambda names: True)
     monkeypatch.setattr(references, "GOLDEN", tmp_path / "golden")
     monkeypatch.setenv("PYTHONPATH", "")
     return tmp_path
@@ -190,14 +191,14 @@ def ran(out: str) -> list[str]:
 
 def test_chapter_runs_once_and_again_only_after_a_change(small_book, capfd):
     path = small_book / "book/one.md"
-    assert chapters.run_all() and ran(capfd.readouterr().out) == ["one", "two"]
+    assert due.run_all() and ran(capfd.readouterr().out) == ["one", "two"]
     assert references.outputs(path) == {next(iter(references.outputs(path))): ["value 1.25"]}
-    assert chapters.run_all() and capfd.readouterr().out.count("(kept)") == 2
+    assert due.run_all() and capfd.readouterr().out.count("(kept)") == 2
 
     path.write_text(CHAPTER.replace("# One", "# Other prose, same code"))
     assert chapters.executed(path) is not None
     (small_book / "scorerep/__init__.py").write_text("VALUE = 1.5\n")
-    assert chapters.run_all() and ran(capfd.readouterr().out) == ["one"]  # two never imports it
+    assert due.run_all() and ran(capfd.readouterr().out) == ["one"]  # two never imports it
     (small_book / "requirements.txt").write_text("numpy==2\n")
     assert chapters.executed(path) is None
 
@@ -223,11 +224,11 @@ def test_file_that_was_read_counts_even_if_the_header_does_not_name_it(small_boo
 
 
 def test_named_chapters_run_and_other_names_are_an_error(small_book, capfd):
-    assert chapters.run_all(["two"]) and ran(capfd.readouterr().out) == ["two"]
-    assert chapters.run_all(["two"]) and ran(capfd.readouterr().out) == []
-    assert chapters.run_all(["two"], again=True) and ran(capfd.readouterr().out) == ["two"]
+    assert due.run_all(["two"]) and ran(capfd.readouterr().out) == ["two"]
+    assert due.run_all(["two"]) and ran(capfd.readouterr().out) == []
+    assert due.run_all(["two"], again=True) and ran(capfd.readouterr().out) == ["two"]
     with pytest.raises(chapters.ChapterError, match="called 'tow': did you mean two"):
-        chapters.run_all(["tow"])
+        due.run_all(["tow"])
 
 
 def test_changed_library_makes_a_chapter_test_fail(small_book):
@@ -308,7 +309,7 @@ def test_failing_cell_is_shown_and_its_error_is_kept_for_the_page(small_book, ca
     path = small_book / "book/one.md"
     path.write_text(CHAPTER.replace("print", "print('before'); print").replace("VALUE", "MISSING"))
     for _ in range(2):
-        assert not chapters.run_all()
+        assert not due.run_all()
         seen = capfd.readouterr()
         assert "no attribute 'MISSING'" in seen.err and "failed: one.md" in seen.err
         assert "\x1b[" not in seen.err
@@ -390,9 +391,9 @@ def test_signal_stops_in_one_line_and_what_has_run_is_kept(small_book, number, s
     text = f"import os, time\nopen({str(started)!r}, 'w').write(str(os.getpid()))\ntime.sleep(3600)"
     (small_book / "book/two.md").write_text(OTHER.replace('print("other")', text))
     code = (
-        "import pathlib, sys; from book.tools import chapters;"
-        "chapters.ROOT = pathlib.Path(sys.argv[1]); chapters.get_data = lambda names: True;"
-        "chapters.command(lambda: chapters.run_all())"
+        "import pathlib, sys; from book.tools import chapters; from book.tools.chapters import due;"
+        "chapters.ROOT = pathlib.Path(sys.argv[1]); due.get_data = lambda names: True;"
+        "due.command(lambda: due.run_all())"
     )
     child = subprocess.Popen(
         [sys.executable, "-c", code, small_book], cwd=REPOSITORY, text=True,
@@ -412,19 +413,19 @@ def test_signal_stops_in_one_line_and_what_has_run_is_kept(small_book, number, s
 
 
 def test_time_left_is_told_from_the_last_run_at_the_pace_of_this_one():
-    assert chapters.seconds_left([10, 20, 30], [20]) == pytest.approx(100)
-    assert chapters.seconds_left([None, None, None], [4]) == pytest.approx(8)
-    assert chapters.seconds_left([10, None, 30], [10]) == pytest.approx(20 + 30)
-    assert chapters.seconds_left([None, 5], [None]) == pytest.approx(5)  # the first one failed
-    assert chapters.seconds_left([None, None], [None]) is None
-    assert [chapters.words(s) for s in (41, 354, 7000)] == ["41 s", "6 min", "1.9 h"]
+    assert due.seconds_left([10, 20, 30], [20]) == pytest.approx(100)
+    assert due.seconds_left([None, None, None], [4]) == pytest.approx(8)
+    assert due.seconds_left([10, None, 30], [10]) == pytest.approx(20 + 30)
+    assert due.seconds_left([None, 5], [None]) == pytest.approx(5)  # the first one failed
+    assert due.seconds_left([None, None], [None]) is None
+    assert [due.words(s) for s in (41, 354, 7000)] == ["41 s", "6 min", "1.9 h"]
 
 
 def test_last_time_and_costly_chapters_are_reported(small_book, monkeypatch, capfd):
-    chapters.run_all()
+    due.run_all()
     capfd.readouterr()
-    monkeypatch.setattr(chapters, "PROCESSOR_SECONDS", 0)
-    assert chapters.run_all(again=True)  # a costly chapter is no failure
+    monkeypatch.setattr(due, "PROCESSOR_SECONDS", 0)
+    assert due.run_all(again=True)  # a costly chapter is no failure
     seen = capfd.readouterr().out
     assert re.search(r"^\[1/2\] one … \d+ s \(last time \d+ s, about \d+ s left\)$", seen, re.M)
     assert re.search(r"^more than 0 processor seconds: one \(\d+\), two \(\d+\)$", seen, re.M)
@@ -432,12 +433,12 @@ def test_last_time_and_costly_chapters_are_reported(small_book, monkeypatch, cap
 
 def test_template_of_a_chapter_runs_and_has_what_a_chapter_needs(small_book, monkeypatch):
     path = small_book / "book/one.md"
-    template = REPOSITORY / "book/tools/chapter_template.md"
+    template = REPOSITORY / "book/tools/chapters/template.md"
     path.write_text(template.read_text("utf-8"))
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     shutil.rmtree(small_book / "scorerep")
     (small_book / "scorerep").symlink_to(REPOSITORY / "scorerep")
-    assert chapters.run_all(["one"])
+    assert due.run_all(["one"])
     (cell,) = references.checked_cells(path)
     lines = references.outputs(path)[references.cell_key(cell)]
     assert len(lines) == 4 and lines[0].startswith("τ = 0.1: squared error 0.0")

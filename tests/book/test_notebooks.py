@@ -16,8 +16,8 @@ from nbformat.v4 import new_markdown_cell
 from packaging.requirements import Requirement
 
 from book.tools import chapters, kernel, notebooks
-from book.tools.notebook_labels import Labels, authors
-from book.tools.notebook_text import plain
+from book.tools.notebooks.labels import Labels, authors
+from book.tools.notebooks.text import plain
 from book.tools.sphinx.repository import add_buttons, web_address
 
 ROOT = chapters.ROOT

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from book.tools import chapters, reach
+from book.tools import chapters
+from book.tools.chapters import reach
 
 PIN = re.compile(r"[A-Za-z0-9][\w.-]*(\[[\w,-]+\])?==[\w.!+-]+( *;.+)?")  # and for whom
 

@@ -7,8 +7,9 @@ import matplotlib.pyplot as plt
 import pytest
 import yaml
 
-from book.tools import chapters, contents, notebooks, reach, readme_gallery
-from book.tools.notebook_labels import _chapter_numbers
+from book.tools import chapters, contents, notebooks, readme_gallery
+from book.tools.chapters import reach
+from book.tools.notebooks.labels import _chapter_numbers
 from book.tools.sphinx import api, figure_lists, pictures, typography
 from scorerep.model import ScoreModel
 from scorerep.networks.unet import UNet

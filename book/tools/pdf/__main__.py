@@ -16,6 +16,7 @@ import pypdfium2
 
 from book.tools import chapters
 from book.tools.assets.browser import MissingTool
+from book.tools.chapters import due
 from book.tools.pdf import document, printing
 from book.tools.sphinx import whole_book
 
@@ -83,4 +84,4 @@ def main() -> bool:
 
 
 if __name__ == "__main__":
-    chapters.command(main)
+    due.command(main)

@@ -18,7 +18,8 @@ from jupyter_cache.cache.db import NbCacheRecord, session_context
 from nbformat import NotebookNode
 from sphinx.util import logging
 
-from book.tools import chapters, reach
+from book.tools import chapters
+from book.tools.chapters import reach
 from book.tools.sphinx import moving
 
 FIGURES = re.compile(r"^```\{(gallery|paper-figures)\}", re.MULTILINE)  # of other pages

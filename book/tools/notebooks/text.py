@@ -15,7 +15,7 @@ from pybtex.richtext import Text
 from book.tools.chapter_map import table
 from book.tools.chapters import ChapterError
 from book.tools.contents import listing
-from book.tools.notebook_labels import EQUATION, Directive, Labels, authors, blocks, hash_of
+from book.tools.notebooks.labels import EQUATION, Directive, Labels, authors, blocks, hash_of
 
 ROLE = re.compile(r"\{([\w:.+-]+)\}(`+)([^`]+?)\2", re.DOTALL)
 TARGET = re.compile(r"^\(([\w:.-]+)\)=[ \t]*\n", re.MULTILINE)

@@ -1,8 +1,5 @@
 """The chapters as notebooks for Colab and other kernels, made from the text sources.
 
-    python -m book.tools.notebooks          write book/notebooks/NAME.ipynb for every chapter
-    python -m book.tools.notebooks check    exit with status 1 if one of them is out of step
-
 A notebook has the chapter's code unchanged, its text as plain Markdown, no outputs, and one
 cell more: the first, which fetches the package and what it needs. The repository's address in
 that cell is ``repository.url`` of _config.yml, else the one the notebooks already carry, else
@@ -12,7 +9,6 @@ git's remote. Never edit a notebook: edit the .md.
 import hashlib
 import json
 import re
-import sys
 from pathlib import Path
 
 import nbformat
@@ -22,8 +18,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from book.tools import chapters
 from book.tools.chapters import ChapterError
-from book.tools.notebook_labels import Labels
-from book.tools.notebook_text import plain, reference_list
+from book.tools.notebooks.labels import Labels
+from book.tools.notebooks.text import plain, reference_list
 from book.tools.sphinx.repository import remote_address
 
 GITHUB = "https://github.com/"
@@ -201,15 +197,3 @@ def write():
         print(f"wrote {file.name}")
     if not address():
         print("No address of the repository is known: the notebooks ask for it outside a clone.")
-
-
-if __name__ == "__main__":
-    try:
-        if sys.argv[1:] != ["check"]:
-            write()
-        elif old := out_of_step():
-            sys.exit(
-                f"out of step with their text: {', '.join(f.name for f in old)}: make notebooks"
-            )
-    except ChapterError as error:
-        sys.exit(str(error))

@@ -1,29 +1,21 @@
-"""The book's chapters as notebooks: each runs once, and again only when it has to.
-
-    python -m book.tools.chapters              run the chapters whose outputs are out of date
-    python -m book.tools.chapters NAME...      of these; with --again, even if nothing changed
-    python -m book.tools.chapters lint         write their cells to _build/lint, for ruff
+"""The book's chapters as notebooks: their sources, what outputs rest on, the outputs.
 
 An executed chapter is kept as ``_build/executed/NAME.ipynb`` with what it rested on: its code
-cells, the modules that they reach, the weights and tables that they read (book/tools/reach.py),
+cells, the modules that they reach, the weights and tables that they read (reach.py),
 the pinned requirements and Python. The site and the notebook tests read only from there, so each
-chapter runs once for both, and never shows stale output. Of a chapter that failed,
+chapter runs once for both (due.py), and never shows stale output. Of a chapter that failed,
 ``NAME.failed.ipynb`` keeps the outputs so far and the error, for its page.
 """
 
-import argparse
 import difflib
 import hashlib
 import json
 import os
 import re
-import signal
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import nbformat
 import yaml
@@ -32,14 +24,10 @@ from myst_parser.config.main import MdParserConfig
 from nbformat import NotebookNode
 from sphinx_external_toc.parsing import parse_toc_yaml
 
-from book.tools import reach, running
-from book.tools.running import Interrupted
+from book.tools.chapters import reach, running
 
-ROOT = Path(__file__).resolve().parents[2]
-DATA_SETS = ("mnist", "cifar10-part")  # checked before the first chapter that names them runs
-PROCESSOR_SECONDS = 180  # what a chapter should cost; more is reported
+ROOT = Path(__file__).resolve().parents[3]
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-SIGNALS = {"SIGINT": 130, "SIGTERM": 143}  # exit statuses, as a shell has them
 
 
 class ChapterError(Exception):
@@ -219,148 +207,7 @@ def run(path: Path) -> dict[str, float]:
     return cost
 
 
-def run_all(names: Sequence[str] = (), again: bool = False) -> bool:
-    """Run what is out of date, print what every chapter took, say whether all went well.
-
-    Args:
-        names: of chapters; all of them if there are none.
-        again: run also those whose outputs are in date.
-    """
-    paths = named(names)
-    due = [path for path in paths if again or executed(path) is None]
-    if due and not get_data(data_sets(due)):
-        return False
-    last = [_last_seconds(path) for path in due]
-    took, failures = [], []
-    for number, path in enumerate(due, start=1):
-        progress = f"[{number}/{len(due)}] {path.stem} …"
-        print(progress, end=" " if sys.stdout.isatty() else "\n", flush=True)
-        try:
-            took.append(run(path)["seconds"])
-        except ChapterError as error:
-            took.append(None)
-            print("failed", flush=True)
-            print(f"{error}\n", file=sys.stderr, flush=True)
-            failures.append(path.name)
-            continue
-        said = words(took[-1])
-        notes = [f"last time {words(last[number - 1])}"] if last[number - 1] else []
-        if number < len(due) and (left := seconds_left(last, took)):
-            notes.append(f"about {words(left)} left")
-        said += f" ({', '.join(notes)})" if notes else ""
-        print(said if sys.stdout.isatty() else f"{progress} {said}", flush=True)
-    print("\n".join(report(paths, due)))
-    if failures:
-        print(f"failed: {', '.join(failures)}", file=sys.stderr)
-    return not failures
-
-
-def seconds_left(last: Sequence[float | None], took: Sequence[float | None]) -> float | None:
-    """What the chapters that are due still take, at the pace of those that have run.
-
-    Args:
-        last: seconds of each chapter the last time it ran, None if it never did.
-        took: seconds of the first of them now, None for one that failed.
-    """
-    done = [(before, now) for before, now in zip(last, took, strict=False) if now]
-    both = [(before, now) for before, now in done if before]
-    pace = sum(now for _, now in both) / sum(before for before, _ in both) if both else 1.0
-    guesses = [now for _, now in done] + [pace * before for before in last[len(took) :] if before]
-    if not guesses:
-        return None
-    usual = sum(guesses) / len(guesses)
-    return sum(pace * before if before else usual for before in last[len(took) :])
-
-
-def words(seconds: float) -> str:
-    """A time as one says it: 41 s, 6 min, 1.5 h."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def report(paths: Iterable[Path], due: Iterable[Path]) -> list[str]:
-    """Lines that say what chapters cost, and which cost more than a chapter should."""
-    lines, long = ["seconds  processor  chapter"], []
-    for path in paths:
-        if notebook := executed(path):
-            ran = notebook.metadata.run
-            note = "" if path in due else "  (kept)"
-            lines.append(f"{ran.seconds:7.1f} {ran.processor_seconds:10.1f}  {path.stem}{note}")
-            if ran.processor_seconds > PROCESSOR_SECONDS:
-                long.append(f"{path.stem} ({ran.processor_seconds:.0f})")
-    if long:
-        lines.append(f"more than {PROCESSOR_SECONDS} processor seconds: {', '.join(long)}")
-    return lines
-
-
-def _last_seconds(path: Path) -> float | None:
+def last_seconds(path: Path) -> float | None:
     """What a chapter took the last time, whether or not that is out of date."""
     notebook = _kept(executed_file(path))
     return notebook.metadata.run.seconds if notebook else None
-
-
-def data_sets(paths: Iterable[Path]) -> list[str]:
-    """The data sets that chapters name."""
-    sources = [source_of(read(path)) for path in paths]
-    return [name for name in DATA_SETS if any(f'"{name}"' in source for source in sources)]
-
-
-def get_data(names: Sequence[str]) -> bool:
-    """Have the package fetch and check data sets; it says itself what is wrong."""
-    return all(
-        subprocess.run(
-            [sys.executable, "-m", "scorerep", "data", name],
-            cwd=ROOT, env=environment(), start_new_session=True,
-        ).returncode == 0
-        for name in names
-    )  # fmt: skip
-
-
-def write_cells():
-    """Every chapter as ``_build/lint/NAME.ipynb`` without outputs: ruff reads notebooks."""
-    folder = ROOT / "_build" / "lint"
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*.ipynb"):
-        old.unlink()
-    for path in chapters():
-        nbformat.write(read(path), folder / f"{path.stem}.ipynb")
-
-
-# The command line
-
-
-def command(main: Callable[[], bool]) -> NoReturn:
-    """Run a command to its exit status; a ``ChapterError`` and a signal are one line each."""
-
-    def stop(number: int, _frame):
-        raise Interrupted(signal.Signals(number).name)
-
-    signal.signal(signal.SIGTERM, stop)
-    try:
-        sys.exit(0 if main() else 1)
-    except ChapterError as error:
-        sys.exit(str(error))
-    except (KeyboardInterrupt, Interrupted) as stopped:
-        name = str(stopped) or "SIGINT"
-        print(f"\nStopped by {name}; the chapters that have run are kept.", file=sys.stderr)
-        sys.exit(SIGNALS[name])
-
-
-def main() -> bool:
-    parser = argparse.ArgumentParser(
-        prog="python -m book.tools.chapters",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="a chapter, or lint")
-    parser.add_argument("--again", action="store_true", help="run even what is in date")
-    arguments = parser.parse_args()
-    if arguments.names == ["lint"]:
-        write_cells()
-        return True
-    return run_all(arguments.names, arguments.again)
-
-
-if __name__ == "__main__":
-    command(main)
