@@ -99,7 +99,11 @@ def alive(folder: Path, run: str, t: float | None = None) -> pd.DataFrame:
     return left
 
 
-class DeadCodes(LookupError):
+class CannotJudge(LookupError):
+    """What was measured cannot tell; the message says why."""
+
+
+class DeadCodes(CannotJudge):
     """Codes have collapsed: what is asked of them cannot be judged."""
 
 
