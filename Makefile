@@ -60,9 +60,9 @@ endif
 	@touch $@
 
 # What only some targets need, at versions that go with the rest.
-$(EXTRA_READY): requirements-extra.txt $(READY)
-	@echo "The packages of requirements-extra.txt by their hashes"
-	@$(call INSTALL,requirements-extra.txt)
+$(EXTRA_READY): book/tools/requirements-extra.txt $(READY)
+	@echo "The packages of book/tools/requirements-extra.txt by their hashes"
+	@$(call INSTALL,book/tools/requirements-extra.txt)
 	@touch $@
 
 lock: ## both lock files: of requirements.in, and of EXTRA here (OPTIONS=--upgrade: the newest)
@@ -72,7 +72,7 @@ lock: ## both lock files: of requirements.in, and of EXTRA here (OPTIONS=--upgra
 		--custom-compile-command "make lock" requirements.in --output-file requirements.txt
 	@printf '%s\n' $(EXTRA) | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 		--generate-hashes $(OPTIONS) --custom-compile-command "make lock" \
-		--constraints requirements.txt - --output-file requirements-extra.txt
+		--constraints requirements.txt - --output-file book/tools/requirements-extra.txt
 
 chapters: $(READY) ## run the chapters whose outputs are out of date
 	$(BIN)/python -m book.tools.chapters
