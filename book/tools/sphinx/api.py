@@ -98,6 +98,25 @@ def _escaped(text: str) -> str:
     return re.sub(r"([|*`]|_(?!\w))", r"\\\1", text).replace("\0", "*")
 
 
+def name_bases(app, what, name, obj, options, lines):
+    """End a class with those of the package that it extends; bases of other libraries say little.
+
+    (autodoc's own line names these too, and ``object`` where there are none.)
+    """
+    if what in ("class", "exception") and inspect.isclass(obj):
+        if bases := [_full(base) for base in obj.__bases__ if _is_ours(base)]:
+            links = ", ".join(f":py:class:`~{base}`" for base in bases)
+            lines += ["", f"*Extends* {links}.", ""]
+
+
+def _is_ours(kind: type) -> bool:
+    return kind.__module__.startswith(f"{PACKAGE}.") and not kind.__name__.startswith("_")
+
+
+def _full(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
 # Chapters that use an entry
 
 
@@ -127,5 +146,6 @@ def setup(app):
     app.connect("autodoc-process-signature", as_written)
     app.connect("autodoc-process-docstring", types_alone)
     app.connect("autodoc-process-docstring", from_plain_text, priority=100)
+    app.connect("autodoc-process-docstring", name_bases, priority=800)
     app.connect("autodoc-process-docstring", name_chapters, priority=900)
     api_links.connect(app)
