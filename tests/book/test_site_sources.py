@@ -7,6 +7,7 @@ import tomllib
 import matplotlib.pyplot as plt
 import pytest
 import yaml
+from sphinx.ext.napoleon import GoogleDocstring
 from sphinx.pycode import ModuleAnalyzer
 
 from book.tools import chapters, contents, notebooks, readme_gallery
@@ -98,6 +99,13 @@ def test_every_field_of_a_public_named_tuple_has_words_that_the_api_shows():
                             words[key] = " ".join(read.get(key, []))
     assert len(words) > 20
     assert [key for key, text in words.items() if not text.strip()] == []
+
+
+def test_colon_in_the_words_of_a_field_is_a_colon():
+    lines = ["Before its weight: L1 norm, or KL in nats."]
+    api.from_plain_text(None, "attribute", "", None, None, lines)
+    read = str(GoogleDocstring(lines, what="attribute"))
+    assert "Before its weight: L1 norm" in read and ":type:" not in read
 
 
 def test_api_names_bases_of_the_package_alone():

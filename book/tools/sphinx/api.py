@@ -81,6 +81,8 @@ def from_plain_text(app, what, name, obj, options, lines):
             parts = re.split(r"(``[^`]*``)", paragraph)
             written += ["".join(map(_escaped, parts)), ""]
     lines[:] = "\n".join(written).split("\n")
+    if what == "attribute" and any(lines):
+        lines.insert(0, "")  # napoleon takes what stands before a first line's colon for a type
 
 
 def _language(code: str) -> str:
