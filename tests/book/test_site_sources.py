@@ -106,11 +106,15 @@ def test_colon_in_the_words_of_a_field_is_a_colon():
     api.from_plain_text(None, "attribute", "", None, None, lines)
     read = str(GoogleDocstring(lines, what="attribute"))
     assert "Before its weight: L1 norm" in read and ":type:" not in read
+    assert sphinx_settings()["napoleon_numpy_docstring"] is False  # would read them, too
+
+
+def sphinx_settings() -> dict:
+    return yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))["sphinx"]["config"]
 
 
 def test_api_names_bases_of_the_package_alone():
-    autodoc = yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))["sphinx"]["config"]
-    assert "show-inheritance" not in autodoc["autodoc_default_options"]
+    assert "show-inheritance" not in sphinx_settings()["autodoc_default_options"]
     for kind, wanted in ((VESDE, ["*Extends* :py:class:`~scorerep.sde.linear.LinearSDE`."]),
                          (UNet, []), (Losses, [])):  # fmt: skip
         lines = []
