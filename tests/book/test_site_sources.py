@@ -102,11 +102,17 @@ def test_every_field_of_a_public_named_tuple_has_words_that_the_api_shows():
 
 
 def test_colon_in_the_words_of_a_field_is_a_colon():
-    lines = ["Before its weight: L1 norm, or KL in nats."]
-    api.from_plain_text(None, "attribute", "", None, None, lines)
-    read = str(GoogleDocstring(lines, what="attribute"))
-    assert "Before its weight: L1 norm" in read and ":type:" not in read
-    assert sphinx_settings()["napoleon_numpy_docstring"] is False  # would read them, too
+    def read(lines):
+        return str(GoogleDocstring(lines, what="attribute", name="Losses.regulariser"))
+
+    words = "Before its weight: L1 norm, or KL in nats."
+    assert ":type:" in read([words])  # what is prevented
+    lines = [words]
+    for change in (api.from_plain_text, api.hide_colons):
+        change(None, "attribute", "", None, None, lines)
+    lines = read(lines).split("\n")
+    api.show_colons(None, "attribute", "", None, None, lines)
+    assert [line for line in lines if line] == [words]
 
 
 def sphinx_settings() -> dict:

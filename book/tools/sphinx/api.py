@@ -63,6 +63,9 @@ def types_alone(app, what, name, obj, options, lines):
 
 # Docstrings
 
+FIELDS = ("attribute", "data", "property")
+HIDDEN = "\0"  # a colon, while napoleon reads
+
 
 def from_plain_text(app, what, name, obj, options, lines):
     """Docstrings are plain text with ``literals`` and *stress*; all other signs mean themselves.
@@ -81,8 +84,18 @@ def from_plain_text(app, what, name, obj, options, lines):
             parts = re.split(r"(``[^`]*``)", paragraph)
             written += ["".join(map(_escaped, parts)), ""]
     lines[:] = "\n".join(written).split("\n")
-    if what == "attribute" and any(lines):
-        lines.insert(0, "")  # napoleon takes what stands before a first line's colon for a type
+
+
+def hide_colons(app, what, name, obj, options, lines):
+    """Napoleon, which comes next, takes the words of a field before a colon for its type."""
+    if what in FIELDS:
+        lines[:] = [line.replace(":", HIDDEN) for line in lines]
+
+
+def show_colons(app, what, name, obj, options, lines):
+    """Napoleon has been there."""
+    if what in FIELDS:
+        lines[:] = [line.replace(HIDDEN, ":") for line in lines]
 
 
 def _language(code: str) -> str:
@@ -148,6 +161,8 @@ def setup(app):
     app.connect("autodoc-process-signature", as_written)
     app.connect("autodoc-process-docstring", types_alone)
     app.connect("autodoc-process-docstring", from_plain_text, priority=100)
+    app.connect("autodoc-process-docstring", hide_colons, priority=400)
+    app.connect("autodoc-process-docstring", show_colons, priority=600)
     app.connect("autodoc-process-docstring", name_bases, priority=800)
     app.connect("autodoc-process-docstring", name_chapters, priority=900)
     api_links.connect(app)
