@@ -165,8 +165,7 @@ def jobs(arguments: Arguments) -> list[Job]:
     found = [
         *(Job("mnist", "class", size=n, **exact) for n in SIZES),
         *(Job("mnist", "shuffled", size=n, **exact) for n in SIZES),
-        Job("mnist", "stroke_width", size=CELL_IMAGES, **common),
-        Job("mnist", "stroke_width", **common),
+        *(Job("mnist", "stroke_width", size=n, **common) for n in SIZES),
     ]
     models = {folder.name: folder for folder in checkpoints(arguments)}
     for name, folder in models.items():

@@ -7,6 +7,7 @@ tolerance. Pictures are never compared, only that there is one. Renew the refere
 ``make golden``, and read the difference before committing it.
 
 What is random, or of a moment or a machine, is tagged ``nbval-ignore-output`` and never compared.
+The result tables have their checksums there: a value that changes is noticed however it is rounded.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ from pathlib import Path
 from nbformat import NotebookNode
 
 from book.tools import chapters
-from book.tools.chapters import due
+from book.tools.chapters import due, reach
 
 GOLDEN = chapters.ROOT / "tests/book/golden"
 TAG = "nbval-check-output"
@@ -115,6 +116,20 @@ def _close(wanted: str, got: str, tolerance: float | None) -> bool:
     return abs(a - b) <= allowed * (1 + 1e-9)
 
 
+def table_checksums() -> dict[str, str]:
+    """Name → checksum of every result table but those that the queue of runs writes."""
+    tables = sorted((chapters.ROOT / "book/results").glob("*.csv"))
+    grow = re.compile(r"runs\.csv|.*_seeds.*|.*_(long|larger)\.csv")
+    return {t.name: reach.file_checksum(t) for t in tables if not grow.fullmatch(t.name)}
+
+
+def known_tables() -> dict[str, str]:
+    """The checksums on record."""
+    file = GOLDEN / "tables.sha256"
+    lines = file.read_text("utf-8").splitlines() if file.exists() else []
+    return {name: checksum for checksum, name in (line.split("  ") for line in lines)}
+
+
 def renew():
     """Write the references that are missing or no longer agree; drop those of cells that are gone.
 
@@ -139,6 +154,11 @@ def renew():
             text = json.dumps(table, indent=1, ensure_ascii=False) + "\n"
             reference_file(path).write_text(text, "utf-8")
             print(f"{path.stem}: {new} of {len(table)} references are new")
+    before, now = known_tables(), table_checksums()
+    for name in sorted({name for name, _ in before.items() ^ now.items()}):
+        print(f"{name}: {'another table' if name in before and name in now else 'new, or gone'}")
+    lines = (f"{checksum}  {name}\n" for name, checksum in now.items())
+    (GOLDEN / "tables.sha256").write_text("".join(lines), "utf-8")
     for file in set(GOLDEN.glob("*.json")) - kept:
         file.unlink()
         print(f"removed {file.name}")

@@ -255,6 +255,7 @@ def test_what_is_not_decided_yet_says_what_the_first_edition_found():
     table = claims(RESULTS)
     open_claims = table[table.verdict == UNDECIDED]
     assert open_claims["first edition"].str.contains(r"\d\.\d\d").all()
+    assert open_claims.number.ne("—").all()  # what is missing
     knn = table[table.claim.str.contains("information about classes")]["first edition"].item()
     assert knn == "kNN, dense network: KL +0.24 (+0.19 to +0.29), L1 +0.17 (+0.06 to +0.27)"
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from book.tools import chapters
+from book.tools import chapters, references
 
 TABLES = sorted((chapters.ROOT / "book/results").glob("*.csv"))
 SHARES = {"accuracy", "share", "knn", "probe", "sure", "labels_100", "labels_1000"}
@@ -37,6 +37,13 @@ AT_SOME_STAGES = {  # by table
     },
     "recipe_quality": {"frechet", "frechet_low", "frechet_high", "code_std", "knn"},
 }
+
+
+def test_tables_are_those_on_record():
+    """A value that changes is noticed, whether or not a page prints it."""
+    now, known = references.table_checksums(), references.known_tables()
+    changed = sorted({name for name, _ in now.items() ^ known.items()})
+    assert not changed, f"{changed}: read the difference to git's, then make golden"
 
 
 def problems(table: pd.DataFrame) -> list[str]:

@@ -13,7 +13,7 @@ from sphinx.pycode import ModuleAnalyzer
 from book.tools import chapters, contents, notebooks, readme_gallery
 from book.tools.chapters import reach
 from book.tools.notebooks.labels import _chapter_numbers
-from book.tools.sphinx import api, figure_lists, pictures, typography
+from book.tools.sphinx import api, api_links, figure_lists, pictures, typography
 from scorerep.model import ScoreModel
 from scorerep.networks.unet import UNet
 from scorerep.objective import Losses
@@ -262,4 +262,4 @@ def test_no_page_of_the_book_waits_for_its_words():
 )  # fmt: skip
 def test_annotation_that_leads_nowhere_is_text_and_a_dead_name_of_ours_an_error(target, plain):
     node = {"refdomain": "py", "py:module": "scorerep.model", "reftarget": target}
-    assert (api.plain_text(None, None, node, "text") == "text") == plain
+    assert (api_links.plain_text(None, None, node, "text") == "text") == plain

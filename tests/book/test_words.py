@@ -169,3 +169,13 @@ def test_names_of_code_in_docstrings_name_something(folder):
 )
 def test_name_that_does_not_exist_is_told(text, told):
     assert nameless(text) == told
+
+
+# Loops of training are the library's
+
+
+@by_page
+def test_no_chapter_writes_a_training_loop_of_its_own(path):
+    """But for the page that is about writing one, and sixty linear codes trained as one batch."""
+    source = chapters.source_of(chapters.read(path))
+    assert (".backward()" in source) == (path.stem in ("one_page", "linear_gaussian"))
