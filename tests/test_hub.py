@@ -15,6 +15,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from book.tools import chapters
 from scorerep import citation
 from scorerep.checkpoint import CheckpointError, hub, locate, read_card, shipped
+from scorerep.checkpoint.page import card_text
 from scorerep.codes.time import TimeCodeModel
 from scorerep.model import ModelConfig, ScoreModel
 
@@ -91,6 +92,14 @@ def test_page_of_a_repository_says_how_to_load_and_cite_it(server):
     assert "shape 1×8×8, with a code of 2 numbers" in page
     config = json.loads((server.root / "me/codes/config.json").read_text())
     assert config == read_card(server.root / "me/codes")["model"]
+    assert "## Licence" in page and "## Data" not in page  # the card of new weights names none
+
+
+def test_page_of_a_repository_tells_what_the_card_says(server):
+    ScoreModel.from_pretrained("fig2ab").push_to_hub("me/codes")
+    page = (server.root / "me/codes/README.md").read_text("utf-8")
+    assert card_text(read_card(chapters.ROOT / "book/checkpoints/fig2ab")) in page
+    assert "MNIST: the 60,000 images" in page and "3,500 iterations of 64 images" in page
 
 
 def test_weights_that_are_not_the_card_s_are_refused(server):

@@ -65,6 +65,7 @@ def build() -> list[str]:
         return []
     STAMP.unlink(missing_ok=True)
     BUILD.mkdir(exist_ok=True)
+    print("Building the site with Sphinx: one to two minutes, without a word", flush=True)
     work = Path(tempfile.mkdtemp(prefix="site-", dir=BUILD))
     try:
         problems = run_sphinx(work, strict=not missing)
@@ -144,6 +145,8 @@ def build_page(path: Path) -> Path:
         shutil.copytree(HTML, out, dirs_exist_ok=True)
         shutil.copytree(DOCTREES, trees)
     os.environ.update(chapters.environment())
+    if not trees.exists():
+        print("Sphinx reads the whole book, the first time only: about a minute", flush=True)
     failed = build_sphinx(
         chapters.ROOT, out, doctreedir=trees, noconfig=True,
         path_config=chapters.ROOT / "_config.yml", filenames=[str(path)], quiet=True,

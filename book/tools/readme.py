@@ -3,6 +3,8 @@
     python -m book.tools.readme          write it between the README's markers
     python -m book.tools.readme check    exit with status 1 if the README says something else
 
+The same for the README.md beside each card of book/checkpoints (weight_pages.py).
+
 The claims and their verdicts come from book/results, the chapters from _toc.yml and their first
 paragraphs, the tables from the first lines of the studies that make them. The gallery, which
 needs executed chapters, is made by readme_gallery.
@@ -14,7 +16,7 @@ import sys
 from collections.abc import Iterator
 
 from book.studies.claims import UNDECIDED, claims
-from book.tools import chapters
+from book.tools import chapters, weight_pages
 from book.tools.contents import parts, question
 
 README = chapters.ROOT / "README.md"
@@ -112,10 +114,14 @@ def written(text: str) -> str:
 if __name__ == "__main__":
     try:
         before = README.read_text("utf-8")
-        after = written(before)
+        after, stale = written(before), weight_pages.out_of_step()
     except chapters.ChapterError as error:
         sys.exit(str(error))
     if sys.argv[1:] != ["check"]:
         README.write_text(after, "utf-8")
+        for path, text in weight_pages.pages().items():
+            path.write_text(text, "utf-8")
     elif after != before:
         sys.exit("README.md is out of step with the book: make notebooks")
+    elif stale:
+        sys.exit(weight_pages.said(stale))

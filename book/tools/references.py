@@ -164,5 +164,11 @@ def renew():
         print(f"removed {file.name}")
 
 
+def main() -> bool:
+    renew()
+    due.note_seconds()
+    return True
+
+
 if __name__ == "__main__":
-    due.command(lambda: renew() is None)
+    due.command(main)

@@ -12,6 +12,7 @@ the weights beside it, and both are checked on reading.
     files     whole files, tensors;   cards   the card, dataclasses as JSON
     weights   of a model beside its card;   state   of optimisers
     hub       weights by name: shipped, in a folder, or on the Hugging Face hub
+    page      what a card says, in words: sections of a README
 """
 
 from scorerep.checkpoint.cards import (

@@ -22,6 +22,7 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from scorerep.checkpoint.cards import CARD, WEIGHTS, read_card
 from scorerep.checkpoint.files import CheckpointError, write_bytes
+from scorerep.checkpoint.page import card_text
 
 SHIPPED = Path(__file__).resolve().parents[2] / "book" / "checkpoints"
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
@@ -52,8 +53,11 @@ from scorerep import ScoreModel
 model = ScoreModel.from_pretrained("{{ repo_id }}")
 ```
 
-`card.json` says how it was made: data, settings, seed, iterations. The weights are safetensors, and
-their SHA-256 is in the card.
+The weights are safetensors, and `card.json` has their SHA-256 and all settings.
+
+{{ made }}
+
+## Citation
 
 ```bibtex
 {{ citation }}
@@ -146,9 +150,10 @@ class Shared(
             self._write(folder, dtype, **card)
             return
         self._write(folder, dtype, **{**self.card, **card})
-        config_text = json.dumps(read_card(folder)["model"], indent=2) + "\n"
+        written = read_card(folder)
+        config_text = json.dumps(written["model"], indent=2) + "\n"
         write_bytes(folder / "config.json", config_text.encode())
-        readme = str(self.generate_model_card(**model_card_kwargs))
+        readme = str(self.generate_model_card(made=card_text(written), **model_card_kwargs))
         write_bytes(folder / "README.md", readme.encode())
 
     @classmethod

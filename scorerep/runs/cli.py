@@ -5,6 +5,7 @@ The commands themselves are in ``commands``.
 """
 
 import logging
+import os
 import signal
 import sys
 
@@ -20,6 +21,9 @@ def main(arguments: list[str] | None = None):
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal without τ, a name not in UTF-8
             stream.reconfigure(errors="backslashreplace")
+    # Threads that wait for work otherwise spin, and on busy cores take the time of those that have
+    # it. OpenMP reads this when torch is imported, which nothing has done so far.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
         _run(arguments)

@@ -431,6 +431,34 @@ def test_last_time_and_costly_chapters_are_reported(small_book, monkeypatch, cap
     assert re.search(r"^more than 0 processor seconds: one \(\d+\), two \(\d+\)$", seen, re.M)
 
 
+def test_first_run_tells_the_time_from_what_chapters_cost_elsewhere(small_book, monkeypatch, capfd):
+    monkeypatch.setattr(due, "SECONDS", small_book / "seconds.json")
+    due.SECONDS.write_text('{"one": 100, "two": 500, "gone": 900}')
+    assert due.run_all()
+    seen = capfd.readouterr().out
+    assert seen.startswith("2 chapters to run: about 10 min\n[1/2] one …")
+    assert re.search(r"^\[1/2\] one … \d+ s \(about [\d.]+ \w+ left\)$", seen, re.M)
+    assert "last time" not in seen
+
+    due.note_seconds()
+    costs = {name: chapters.executed(small_book / f"book/{name}.md").metadata.run.processor_seconds
+             for name in ("one", "two")}  # fmt: skip
+    assert due.usual_seconds() == costs and "2 chapters" in capfd.readouterr().out
+    near = {name: round(cost * 1.4, 2) for name, cost in costs.items()}
+    due.SECONDS.write_text(json.dumps(near))
+    (small_book / "book/two.md").write_text(OTHER.replace("other", "another"))  # has not run
+    due.note_seconds()
+    assert due.usual_seconds() == near and capfd.readouterr().out == ""
+    due.SECONDS.unlink()
+    assert due.run_all() and "1 chapter to run: about" in capfd.readouterr().out
+
+
+def test_what_each_chapter_costs_is_shipped():
+    seconds = due.usual_seconds()
+    assert set(seconds) == {path.stem for path in CHAPTERS}, "make golden"
+    assert all(0 < cost < 10 * due.PROCESSOR_SECONDS for cost in seconds.values())
+
+
 def test_template_of_a_chapter_runs_and_has_what_a_chapter_needs(small_book, monkeypatch):
     path = small_book / "book/one.md"
     template = REPOSITORY / "book/tools/chapters/template.md"

@@ -1,6 +1,7 @@
 """Scripts of the site come from npm by lock files, and a build without npm goes on."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,21 @@ def test_failing_npm_is_reported(nothing_gathered, tmp_path, monkeypatch, capsys
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     assert not offline_assets.gather()
     assert "network down" in capsys.readouterr().out
+
+
+def test_what_npm_fetches_and_how_long_is_said_before_it_begins(
+    nothing_gathered, monkeypatch, capsys
+):
+    said = []
+
+    def run(command, **options):
+        said.append(capsys.readouterr().out)
+        return subprocess.CompletedProcess(command, 1, "", "npm error network down")
+
+    monkeypatch.setattr(npm.shutil, "which", lambda name: name)
+    monkeypatch.setattr(npm.subprocess, "run", run)
+    assert not offline_assets.gather()
+    assert said == ["Fetching by npm what web/package-lock.json names: up to some minutes, once\n"]
 
 
 def test_only_the_chosen_files_are_kept_and_fetched_once(nothing_gathered, monkeypatch):

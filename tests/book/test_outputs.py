@@ -1,5 +1,11 @@
 """Pages get the outputs that are there, and say what is missing; nothing is built twice."""
 
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +15,7 @@ from jupyter_cache import get_cache
 from book.tools import build_site, chapters
 from book.tools.sphinx import outputs
 
+REPOSITORY = chapters.ROOT
 HEADER = """---
 jupytext: {text_representation: {extension: .md, format_name: myst}}
 kernelspec: {display_name: Python 3, name: python3}
@@ -98,6 +105,7 @@ def site(book, monkeypatch):
     def run_sphinx(work, strict):
         assert not runs or (book / "_build/html").exists()  # yesterday's is still there
         runs.append(strict)
+        print("Sphinx is silent")
         (work / "_build/html").mkdir(parents=True)
         (work / "_build/html/index.html").write_text(f"site {len(runs)}")
         return list(site_problems)
@@ -111,20 +119,48 @@ def site(book, monkeypatch):
     )
 
 
-def test_site_is_built_without_all_outputs_and_says_so(book, site):
+@pytest.mark.slow
+def test_plain_jupyter_book_builds_the_pages_with_what_has_run(book):
+    shutil.copytree(
+        REPOSITORY / "book/tools", book / "book/tools", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    for name in ("_config.yml", "book/__init__.py", "book/references.bib"):
+        shutil.copy(REPOSITORY / name, book / name)
+    elsewhere = book / "elsewhere"
+    elsewhere.mkdir()
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [Path(sys.executable).with_name("jupyter-book"), "build", book, "-q"],
+        cwd=elsewhere, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "without all their outputs" in done.stderr and "failed, new" in done.stderr
+    shown = {
+        name: re.sub(r"<[^>]*>", "", (book / f"_build/html/book/{name}.html").read_text("utf-8"))
+        for name in ("ran", "failed", "new")
+    }
+    assert re.search(r"print\(1\)\s+1\s", shown["ran"])
+    assert "ZeroDivisionError" in shown["failed"] and "make chapter NAME=new" in shown["new"]
+
+
+def test_site_is_built_without_all_outputs_and_says_so(book, site, capsys):
     (problem,) = build_site.build()
+    said = capsys.readouterr().out
+    assert re.search(r"Building the site with Sphinx: .* minutes.*\nSphinx is silent", said)
     assert problem.endswith("as their pages say: failed.md, new.md")
     assert site.shown() == "site 1" and site.runs == [False]
     build_site.build()
     assert len(site.runs) == 2  # a site with a hole is never taken for a finished one
 
 
-def test_nothing_is_built_twice_and_a_site_with_problems_replaces_none(book, site):
+def test_nothing_is_built_twice_and_a_site_with_problems_replaces_none(book, site, capsys):
     (book / "book/failed.md").write_text(page("failed", "print(2)"))
     for path in chapters.chapters():
         chapters.run(path)
     assert build_site.build() == [] and site.runs == [True]
+    capsys.readouterr()
     assert build_site.build() == [] and site.runs == [True]
+    assert capsys.readouterr().out == "Nothing has changed since the site was built.\n"
     (book / "book/ran.md").write_text(page("ran", "print(1)") + "\nOther words.\n")
     site.problems.append("a warning")
     assert build_site.build() == ["a warning"] and len(site.runs) == 2

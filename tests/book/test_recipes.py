@@ -31,7 +31,7 @@ def test_there_is_a_recipe_for_each_thing_one_does_first():
     assert headed == [
         "Load a model", "Encode images", "Sample", "Follow a sampler", "Use a code",
         "Sample with and without the code", "Ask for the score", "Train on your own images",
-        "Score codes", "Estimate mutual information",
+        "Score codes", "Know how low a loss can go", "Estimate mutual information",
     ]  # fmt: skip
     assert len(RECIPES) == len(headed)
 
@@ -47,6 +47,14 @@ def test_recipes_give_codes_samples_and_scores(names):
 def test_recipe_estimates_the_information_that_its_comment_says(names):
     truth = 0.5 * np.log(1 + 1 / 0.5**2)
     assert round(truth, 2) == 0.8 and abs(names["found"].value - truth) < 0.3
+
+
+def test_recipe_finds_a_floor_below_the_best_linear_denoiser(names):
+    least = names["least"]
+    assert (0 <= least.floor).all()
+    assert (least.floor <= least.linear + 4 * least.standard_error).all()
+    value, error = names["average"](least)
+    assert 0 < error < value / 4 and value < names["average"](least, "linear").value / 10
 
 
 def test_recipe_trains_a_model_that_is_saved_and_scored(names):

@@ -1,6 +1,8 @@
 """GitHub's workflows, issue forms and the pre-commit hooks say what GitHub and pre-commit read."""
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -8,6 +10,7 @@ import pytest
 import yaml
 
 from book.tools import chapters
+from book.tools.chapters import reach
 
 ROOT = chapters.ROOT
 GITHUB = ROOT / ".github"
@@ -112,10 +115,48 @@ def test_cache_of_executed_chapters_is_keyed_by_all_they_rest_on():
         if step.get("with", {}).get("path") == "_build/executed"
     ]
     assert len(keys) == 2
+    data = [path for path in (ROOT / "book/data").rglob("*") if path.is_file()]
+    files = {"requirements.txt"} | {path.relative_to(ROOT).as_posix() for path in data}
+    for path in chapters.chapters():
+        files.add(path.relative_to(ROOT).as_posix())
+        for name in chapters.basis(path):
+            file = reach.module_file(ROOT, name)
+            if file or "/" in name:
+                files.add(file.relative_to(ROOT).as_posix() if file else name)
+    assert {"scorerep/model.py", "book/tools/moving_codes.py"} <= files
     for key in keys:
-        for part in ("book/*.md", "scorerep/**", "checkpoints/**", "results/**", "data/**",
-                     "requirements.txt"):  # fmt: skip
-            assert part in key
+        assert files - hashed(key) == set()
+        for pattern in patterns(key):  # of files that are gone, as book/tools/live.py
+            assert hashed(f"hashFiles('{pattern}')"), pattern
+        narrow = key.replace("'book/tools/*.py', ", "")
+        assert {"book/tools/moving.py", "book/tools/moving_codes.py"} <= files - hashed(narrow)
+
+
+def patterns(key):
+    """The patterns of a key's ``hashFiles``."""
+    return re.findall("'([^']+)'", re.search(r"hashFiles\((.*?)\)", key)[1])
+
+
+def hashed(key):
+    """The files of this repository whose change changes a cache's key."""
+    found = [
+        path for pattern in patterns(key) for path in ROOT.glob(re.sub(r"\*\*$", "**/*", pattern))
+    ]
+    return {path.relative_to(ROOT).as_posix() for path in found if path.is_file()}
+
+
+def test_newer_packages_of_npm_are_looked_for_wherever_there_is_a_lock_file():
+    (entry,) = (
+        entry
+        for entry in load(GITHUB / "dependabot.yml")["updates"]
+        if entry["package-ecosystem"] == "npm"
+    )
+    locks = [
+        path for folder in ("book", "tests") for path in (ROOT / folder).rglob("package-lock.json")
+    ]
+    folders = {f"/{path.parent.relative_to(ROOT).as_posix()}" for path in locks
+               if "node_modules" not in path.parts}  # fmt: skip
+    assert set(entry["directories"]) == folders and len(folders) == len(entry["directories"])
 
 
 def test_there_is_a_form_for_the_text_and_one_for_a_chapter_that_does_not_run():
@@ -136,16 +177,17 @@ def test_hooks_are_local_and_run_what_the_environment_has():
         assert program in ("python", "make") or f"\n{program}==" in pins
         if "-m" in arguments:
             module = arguments[arguments.index("-m") + 1]
-            assert (ROOT / f"{module.replace('.', '/')}.py").exists()
+            assert reach.module_file(ROOT, module)
 
 
 # What is installed
 
 
-def test_every_package_is_locked_with_its_hashes_and_names_no_host():
-    text = (ROOT / "requirements.txt").read_text("utf-8")
+@pytest.mark.parametrize(("lock", "least"), [("requirements", 150), ("requirements-extra", 80)])
+def test_every_package_is_locked_with_its_hashes_and_names_no_host(lock, least):
+    text = (ROOT / f"{lock}.txt").read_text("utf-8")
     heads = re.findall(r"^[a-z].*", text, re.MULTILINE)
-    assert len(heads) > 150
+    assert len(heads) > least
     assert all(re.match(r"[\w.-]+==[\w.+!]+ (?:; .* )?\\$", head) for head in heads)
     for block in re.split(r"^(?=[a-z])", text, flags=re.MULTILINE)[1:]:
         assert "--hash=sha256:" in block, block.splitlines()[0]
@@ -156,6 +198,30 @@ def test_lock_holds_what_is_asked_for_directly():
     names = set(re.findall(r"^([\w.-]+)==", (ROOT / "requirements.txt").read_text(), re.MULTILINE))
     asked = re.findall(r"^([\w.-]+)", (ROOT / "requirements.in").read_text(), re.MULTILINE)
     assert {name.lower().replace("_", "-") for name in asked} <= names
+
+
+def test_what_some_targets_need_is_locked_too_and_goes_with_the_rest():
+    pins = {
+        lock: dict(re.findall(r"^([\w.-]+)==([^ ;]+)", (ROOT / lock).read_text(), re.MULTILINE))
+        for lock in ("requirements.txt", "requirements-extra.txt")
+    }
+    first, extra = pins.values()
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    assert set(re.search("^EXTRA := (.*)", makefile, re.MULTILINE)[1].split()) <= set(extra)
+    shared = set(first) & set(extra)
+    assert "ipykernel" in shared and "torch" not in extra
+    assert {name: extra[name] for name in shared} == {name: first[name] for name in shared}
+
+
+def test_no_target_installs_a_package_without_its_hash():
+    lines = (ROOT / "Makefile").read_text("utf-8").replace("\\\n", " ").splitlines()
+    installs = [line for line in lines if re.search(r"(pip|PIP\)) install", line)]
+    free = [line for line in installs if "--require-hashes" not in line]
+    # uv itself for `make lock`, PyTorch's own index (CONTRIBUTING says so), and this package.
+    assert len(installs) > len(free) == 3
+    assert [re.search(r"quiet uv$|TORCH_CPU|--editable \.", line)[0] for line in free] == [
+        "TORCH_CPU", "--editable .", "quiet uv",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -187,6 +253,28 @@ def test_pytorch_without_cuda_is_the_lock_without_its_gpu_packages(tmp_path):
     assert {"torch", "torchvision", "triton", "nvidia-cublas"} <= gone
     assert all(re.match(r"torch$|torchvision$|triton$|nvidia-|cuda-", name) for name in gone)
     assert done.stdout.count("--hash") < (ROOT / "requirements.txt").read_text().count("--hash")
+
+
+@pytest.mark.parametrize("torch", ["", "cpu"])
+def test_ci_runs_every_stage_and_takes_pytorch_without_cuda_if_asked(tmp_path, torch):
+    programs, script = tmp_path / "bin", tmp_path / "shared/clone/.ci/run"
+    programs.mkdir()
+    script.parent.mkdir(parents=True)
+    shutil.copy(ROOT / ".ci/run", script)
+    for name in ("make", "chromium", "node", "npm"):
+        (programs / name).write_text(f'#!/bin/sh\necho "{name}: $*"\n')
+        (programs / name).chmod(0o755)
+    environment = os.environ | {"PATH": f"{programs}:{os.environ['PATH']}", "TORCH": torch}
+    done = subprocess.run([script], env=environment, capture_output=True, text=True, check=True)
+    made = re.findall("^make: (.*)$", done.stdout, re.MULTILINE)
+    assert made == [
+        f"env TORCH={torch}", "lint", "book", "test", "test-colab", "test-site", "pdf test-pdf",
+    ]  # fmt: skip
+    assert re.search(r"all stages: \d+ s\n$", done.stdout)
+    command = ["make", "--dry-run", *made[0].split(), f"VENV={tmp_path / 'venv'}"]
+    plan = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert ("download.pytorch.org/whl/cpu" in plan) == (torch == "cpu")
+    assert "--require-hashes" in plan
 
 
 # What is said to contributors

@@ -34,6 +34,21 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.parametrize(("policy", "said"), [(None, "PASSIVE"), ("active", "active")])
+def test_threads_wait_passively_unless_told_otherwise(policy, said):
+    code = (
+        "import os, sys; from scorerep.runs import cli;"
+        "cli._run = lambda _: print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules);"
+        "cli.main([])"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True,
+        env=environment | ({"OMP_WAIT_POLICY": policy} if policy else {}),
+    )  # fmt: skip
+    assert done.stdout == f"{said} False\n"  # set before torch is imported, which reads it
+
+
 def test_training_ends_with_scores_and_a_picture(tmp_path, capsys):
     main(["train", "digits", "--folder", str(tmp_path), *TINY])
     output = capsys.readouterr().out

@@ -29,7 +29,7 @@ def key() -> str:
     digest = hashlib.sha256(npm.checksum(SOURCE).encode())
     for file in (
         Path(__file__),
-        *sorted(WEIGHTS.iterdir()),
+        *(WEIGHTS / name for name in ("card.json", "model.safetensors")),
         *sorted(ROOT.glob("scorerep/**/*.py")),
     ):
         digest.update(hashlib.sha256(file.read_bytes()).digest())

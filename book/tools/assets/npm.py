@@ -36,6 +36,8 @@ def install(source: Path, target: Path) -> Path:
     stamp.unlink(missing_ok=True)
     for name in FILES:
         shutil.copy(source / name, target / name)
+    lock = f"{source.name}/{FILES[1]}"
+    print(f"Fetching by npm what {lock} names: up to some minutes, once", flush=True)
     command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
     done = subprocess.run(command, cwd=target, capture_output=True, text=True)
     if done.returncode:

@@ -1,9 +1,15 @@
-"""Run the book's chapters: each once, and again only when it has to."""
+"""Run the book's chapters: each once, and again only when it has to.
 
+What is still to come is told from the time that each chapter took the last time. Where one never
+ran, ``seconds.json`` says what it cost on another machine, in processor seconds; ``make golden``
+writes that file.
+"""
+
+import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,6 +19,8 @@ from book.tools.chapters.running import Interrupted
 
 DATA_SETS = ("mnist", "cifar10-part")  # checked before the first chapter that names them runs
 PROCESSOR_SECONDS = 180  # what a chapter should cost; more is reported
+SECONDS = Path(__file__).with_name("seconds.json")
+NEARLY = 1.5  # times as much or as little is the same, in that file
 SIGNALS = {"SIGINT": 130, "SIGTERM": 143}  # exit statuses, as a shell has them
 
 
@@ -28,6 +36,10 @@ def run_all(names: Sequence[str] = (), again: bool = False) -> bool:
     if due and not get_data(data_sets(due)):
         return False
     last = [chapters.last_seconds(path) for path in due]
+    elsewhere = usual_seconds()
+    guesses = [before or elsewhere.get(path.stem) for path, before in zip(due, last)]
+    if total := seconds_left(guesses, []):
+        print(f"{count(due)} to run: about {words(total)}", flush=True)
     took, failures = [], []
     for number, path in enumerate(due, start=1):
         progress = f"[{number}/{len(due)}] {path.stem} …"
@@ -42,7 +54,7 @@ def run_all(names: Sequence[str] = (), again: bool = False) -> bool:
             continue
         said = words(took[-1])
         notes = [f"last time {words(last[number - 1])}"] if last[number - 1] else []
-        if number < len(due) and (left := seconds_left(last, took)):
+        if number < len(due) and (left := seconds_left(guesses, took)):
             notes.append(f"about {words(left)} left")
         said += f" ({', '.join(notes)})" if notes else ""
         print(said if sys.stdout.isatty() else f"{progress} {said}", flush=True)
@@ -56,7 +68,7 @@ def seconds_left(last: Sequence[float | None], took: Sequence[float | None]) -> 
     """What the chapters that are due still take, at the pace of those that have run.
 
     Args:
-        last: seconds of each chapter the last time it ran, None if it never did.
+        last: seconds of each chapter the last time it ran, here or elsewhere; None if unknown.
         took: seconds of the first of them now, None for one that failed.
     """
     done = [(before, now) for before, now in zip(last, took, strict=False) if now]
@@ -67,6 +79,29 @@ def seconds_left(last: Sequence[float | None], took: Sequence[float | None]) -> 
         return None
     usual = sum(guesses) / len(guesses)
     return sum(pace * before if before else usual for before in last[len(took) :])
+
+
+def usual_seconds() -> dict[str, float]:
+    """Chapter → processor seconds, as shipped; empty if there is no such file."""
+    return json.loads(SECONDS.read_text("utf-8")) if SECONDS.exists() else {}
+
+
+def note_seconds():
+    """Write ``seconds.json`` anew from the chapters that ran here, if it differs to speak of."""
+    before, now = usual_seconds(), {}
+    for path in chapters.chapters():
+        known, notebook = before.get(path.stem), chapters.executed(path)
+        cost = notebook.metadata.run.processor_seconds if notebook else known
+        if cost is not None:
+            same = known is not None and cost / NEARLY <= known <= cost * NEARLY
+            now[path.stem] = known if same else cost
+    if now != before:
+        SECONDS.write_text(json.dumps(now, indent=1, sort_keys=True) + "\n", "utf-8")
+        print(f"{SECONDS.name}: {count(now)}, {words(sum(now.values()))} of a processor")
+
+
+def count(chapters: Collection) -> str:
+    return f"{len(chapters)} chapter{'s' * (len(chapters) != 1)}"
 
 
 def words(seconds: float) -> str:

@@ -7,7 +7,7 @@ layout are part of its checksum. The weights and tables that a chapter reads sta
     scorerep: {weights: [fig3, fig7], tables: [codes, curves]}
 
 and without such a header are taken from the strings of its cells; where those name a folder
-alone, whose files the cell then chooses, all of that folder count.
+alone, whose files the cell then chooses, all of that folder count. A README.md there is for people.
 """
 
 import ast
@@ -193,7 +193,7 @@ def files_read(root: Path, source: str, header: dict, modules: dict[str, Path]) 
         entries += mentioned(folder, texts) if named is None else chosen(folder, named)
     files = {entry for entry in entries if entry.is_file()}
     for entry in entries:
-        files |= {file for file in entry.rglob("*") if file.is_file()}
+        files |= {f for f in entry.rglob("*") if f.is_file() and f.name != "README.md"}
     return sorted(files)
 
 
