@@ -105,8 +105,7 @@ def linear_r2(
     """
     train, test = _split(train_codes, train_attribute, test_codes, test_attribute)
     (x, y), (x_test, y_test) = (
-        (codes[~np.isnan(values)].astype(np.float64), values[~np.isnan(values)].astype(np.float64))
-        for codes, values in (train, test)
+        [a[~np.isnan(pair[1])].astype(np.float64) for a in pair] for pair in (train, test)
     )
     if len(y) < 2 or len(y_test) < 2:
         raise ValueError("attributes must have two training and two test values that are not NaN")
