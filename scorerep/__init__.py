@@ -33,7 +33,7 @@ are averaged over pixels and the batch.
 
 from importlib import import_module
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Imported when first asked for: ``import scorerep`` alone loads nothing.
 _HOME = {

@@ -24,11 +24,11 @@ from scorerep.types.devices import normal, single_at_least
 class Draws(NamedTuple):
     """The random part of one step, for a batch of n images and k noise draws of each."""
 
-    t: Times  # (n·k,)
-    weight: Times  # (n·k,) importance weights, 1 where t is drawn from the target
-    noise: Data  # (n·k, ...) the ε of x_t = x_0 + τ ε
-    code_noise: Codes  # (n, latent) for a probabilistic encoder
-    left_out: Chosen | None = None  # (n·k,) draws that see no code or label; None: all see it
+    t: Times  #: (n·k,), in (0, 1]
+    weight: Times  #: (n·k,) importance weights, 1 where t is drawn from the target
+    noise: Data  #: (n·k, ...) the ε of x_t = x_0 + τ ε
+    code_noise: Codes  #: (n, latent) for a probabilistic encoder
+    left_out: Chosen | None = None  #: (n·k,) draws that see no code or label; None: all see it
 
     def part(self, rank: int, parts: int) -> "Draws":
         """The share of process ``rank`` of ``parts``."""
@@ -36,10 +36,12 @@ class Draws(NamedTuple):
 
 
 class Losses(NamedTuple):
-    total: Scalar
-    matching: Scalar  # λ-weighted squared error, mean over pixels and batch
-    regulariser: Scalar  # before its weight: L1 norm, or KL in nats, mean over the batch
-    code_std: Scalar  # smallest standard deviation of a code's coordinate: 0 is a collapsed code
+    """The parts of one step's loss, as tensors on the device: reading a number waits for them."""
+
+    total: Scalar  #: what is minimised: matching plus weight times regulariser
+    matching: Scalar  #: λ-weighted squared error, mean over pixels and batch
+    regulariser: Scalar  #: before its weight: L1 norm, or KL in nats, mean over the batch
+    code_std: Scalar  #: smallest standard deviation of a code's coordinate: 0 is a collapsed code
 
 
 def denoising_score_matching(

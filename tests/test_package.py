@@ -8,11 +8,14 @@ import sys
 import tokenize
 import tomllib
 from graphlib import TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+import yaml
 
 import scorerep
+from book.tools.chapters import reach
 
 FOLDER = Path(scorerep.__file__).parent
 # What the package's docstring calls the parts of a score model, and some of what stands beside.
@@ -233,3 +236,29 @@ def test_every_import_of_the_library_is_declared():
     brought = {"scorerep", "matplotlib_inline"}
     assert found - set(sys.stdlib_module_names) - brought <= declared
     assert declared - found == {"tensorboard"}  # the latter imported by torch
+
+
+CHANGES = (FOLDER.parent / "CHANGELOG.md").read_text("utf-8")
+NEWEST = re.split(r"^## ", CHANGES, flags=re.MULTILINE)[1]
+
+
+def test_version_and_date_are_the_same_wherever_they_stand():
+    version, date = re.match(r"([\d.]+), (\d{4}-\d\d-\d\d)\n", NEWEST).groups()
+    cited = yaml.safe_load((FOLDER.parent / "CITATION.cff").read_text("utf-8"))
+    project = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text("utf-8"))["project"]
+    assert version == scorerep.__version__ == project["version"] == cited["version"]
+    assert date == str(cited["date-released"])
+
+
+def test_newest_changes_name_what_is_there():
+    assert re.findall(r"^### (\w+)$", NEWEST, re.MULTILINE) == ["Added", "Changed", "Fixed"]
+    names = set(re.findall(r"`((?:scorerep|book)(?:\.\w+)+)`", NEWEST))
+    assert len(names) > 20
+    gone = []
+    for name in names:
+        inside, _, last = name.rpartition(".")
+        if reach.module_file(FOLDER.parent, name) is None:
+            file = reach.module_file(FOLDER.parent, inside)
+            if file is None or not hasattr(import_module(inside), last):
+                gone.append(name)
+    assert gone == []

@@ -53,21 +53,21 @@ class Arguments:
     """Train and measure."""
 
     parts: Annotated[tuple[Literal["lambda", "sigma_max"], ...], tyro.conf.Positional]
-    """Which hyperparameter."""
+    """Hyperparameters that are chosen: the weighting λ, or σ_max."""
     seeds: tuple[int, ...] = (0,)
-    """One set of jobs each."""
+    """Seeds; each has one set of jobs."""
     iterations: int = 1_500
-    """Of each network."""
+    """Iterations of each network's training."""
     batch: int = 250
-    """Images a step."""
+    """Images a step of the training."""
     draws: int = 100
-    """Of x_t for the exact quantities, a bin; four times as many for a whole schedule."""
+    """Draws of x_t a bin for the exact quantities; four times as many for a whole schedule."""
     samples: int = 500
-    """For the Fréchet distance."""
+    """Samples of each network, for the Fréchet distance."""
     images: int = 60_000
-    """Of the law and of the training."""
+    """Training images, of the law and of the networks."""
     out: Path = Path("book/results/burden.csv")
-    """The table."""
+    """The table; rows that are there are not made again."""
 
 
 def dense(sigma_max: float = 50.0) -> ModelConfig:
@@ -214,4 +214,5 @@ def main(a: Arguments):
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     main(tyro.cli(Arguments))

@@ -31,9 +31,9 @@ class Arguments:
     """Score codes."""
 
     folders: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Checkpoint folders."""
+    """Checkpoint folders of the runs to score."""
     out: Path = Path("book/results/codes.csv")
-    """The table."""
+    """The table; rows of the same run, seed and network are replaced."""
 
 
 def about(experiment: Experiment) -> dict:
@@ -79,4 +79,5 @@ def main(arguments: Arguments):
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     main(tyro.cli(Arguments))

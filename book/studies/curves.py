@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
+import torch
 import tyro
 from filelock import FileLock
 
@@ -58,17 +59,17 @@ class Arguments:
     names: Annotated[tuple[str, ...], tyro.conf.Positional]
     """Runs of scorerep.runs.paper, or controls."""
     seeds: tuple[int, ...] = (0,)
-    """One training each."""
+    """Seeds; each is one training."""
     budget: BudgetName = "book"
-    """Whose settings."""
+    """The budget whose settings are used."""
     iterations: int = 0
-    """Instead of the budget's; a run that has fewer goes on."""
+    """Iterations in place of the budget's, 0 for these; a run that has fewer goes on."""
     precision: str = ""
-    """Instead of the budget's: no, bf16 or fp16."""
+    """Precision in place of the budget's: no, bf16 or fp16; empty for the budget's."""
     stages: tuple[int, ...] = STAGES
     """Iterations at which to look; the last one of the run is always among them."""
     folder: Path = Path("runs/book")
-    """One folder a run and seed."""
+    """Where the runs live, in a folder for each run and seed."""
     out: Path = Path("book/results/curves.csv")
     """The table; rows of the same run, seed and stage are replaced."""
 
@@ -127,4 +128,5 @@ def main(arguments: Arguments):
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     main(tyro.cli(Arguments))

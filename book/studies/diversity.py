@@ -52,17 +52,17 @@ class Arguments:
     codes: int = 32
     """Test images whose codes are used."""
     samples: int = 16
-    """Samples of each."""
+    """Samples of each code."""
     steps: int = 14
-    """Of Heun's method."""
+    """Steps of Heun's method."""
     batch: int = 32
-    """Of the further training."""
+    """Images a step of the further training."""
     learning_rate: float = 5e-4
-    """Of the further training."""
+    """Learning rate of the further training."""
     components: tuple[int, ...] = ()
     """Numbers of principal components to set beside the models."""
     seed: int = 0
-    """Of the noises, and of the further training."""
+    """Seed of the noises, and of the further training."""
     folder: Path = Path("runs/diversity")
     """Where the further training lives."""
     out: Path = Path("book/results/diversity.csv")
@@ -152,4 +152,5 @@ def main(arguments: Arguments):
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     main(tyro.cli(Arguments))

@@ -32,17 +32,17 @@ class Arguments:
     """Score the features of a score network without a code."""
 
     times: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8)
-    """Noise levels."""
+    """Noise levels t at which the features are read."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """Of images, noise and untrained weights."""
+    """Seeds of the images, the noise and the untrained weights."""
     images: int = 600
     """Images to fit on, and as many to score on."""
     input: Literal["noisy", "clean"] = "noisy"
     """What the network is shown."""
     run_name: str = "fig10"
-    """The network."""
+    """Name of the shipped score network without a code."""
     out: Path = Path("book/results/features.csv")
-    """The table."""
+    """The table; groups of rows that are there are not made again."""
 
 
 def work(arguments: Arguments):

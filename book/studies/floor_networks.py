@@ -44,15 +44,15 @@ class Arguments:
     """Train and measure."""
 
     targets: tuple[str, ...] = tuple(USUAL)
-    """What is predicted."""
+    """What the networks predict; names of scorerep.worlds.schedule's targets."""
     networks: int = 3
-    """How many for each target."""
+    """Networks for each target."""
     stages: tuple[int, ...] = STAGES
     """Iterations after which the loss is measured."""
     seed: int = 0
-    """Of the first weights, the batches and the measurement."""
+    """Seed of the first weights, the batches and the measurement."""
     out: Path = Path("book/results/floor_networks.csv")
-    """The table."""
+    """The table; rows of the same target, seed, stage and level are replaced."""
 
 
 class Linear(nn.Module):

@@ -36,11 +36,11 @@ class Arguments:
     """Compute floors."""
 
     only: tuple[str, ...] = ()
-    """Data sets; those whose rows are missing if empty."""
+    """Data sets to compute anew; if empty, those whose rows are missing."""
     seed: int = 0
-    """Of the draws, and of the parts that the images are divided into."""
+    """Seed of the draws, and of the parts that the images are divided into."""
     out: Path = Path("book/results/floors.csv")
-    """The table."""
+    """The table; rows of the same data set and level are replaced."""
 
 
 def main(arguments: Arguments):
@@ -60,4 +60,5 @@ def main(arguments: Arguments):
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     main(tyro.cli(Arguments))

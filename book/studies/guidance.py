@@ -56,6 +56,7 @@ from scorerep.runs.paper import at_budget
 from scorerep.runs.tables import merge_rows, write_table
 from scorerep.times import UniformTime
 from scorerep.training import Optimisation, make_accelerator, training_loop
+from scorerep.types import Labels
 from scorerep.worlds.empirical import EmpiricalLaw
 
 UNCONDITIONAL = at_budget("fig10", "book")
@@ -81,6 +82,7 @@ SETTINGS = [
     ("score difference", 2.0), ("score difference", 4.0),
     ("empirical law", 1.0), ("empirical law", 2.0), ("empirical law", 4.0),
 ]  # fmt: skip
+KEY = ["route", "scale", "seed"]  # of the table of samples
 FREE = [("classifier-free", scale) for scale in (0.0, 1.0, 2.0, 4.0)]
 TIMES = [round(0.05 * i, 2) for i in range(2, 21)]  # at which the classifier is asked
 
@@ -116,7 +118,7 @@ class Arguments:
     conditional: Path | None = None
     """Weights of Eq. 7; checkpoints/guidance-conditional if not given."""
     classifier: Path | None = None
-    """Weights of p_t(y | x_t), to write and to read; checkpoints/guidance-classifier else."""
+    """Weights of p_t(y | x_t), written and read; checkpoints/guidance-classifier if not given."""
     free: Path | None = None
     """Weights of labels with code dropout, for classifier-free guidance; none if not given."""
 
@@ -148,7 +150,6 @@ def measure_cost(a: Arguments):
 
     Unlike a clock's they do not count what else the machine does; one thread, no GPU.
     """
-    torch.set_num_threads(1)
     data, chunk = load_data("mnist", "train"), 5
     rounds = max(1, (a.iterations or 20) // chunk)
     score = CONDITIONAL.objective()
@@ -202,38 +203,37 @@ def sample(a: Arguments):
     test = load_data("mnist", "test")
     test = test.subset(len(test), torch.Generator().manual_seed(0))
     real, labels = features(judge, test.batch(slice(2_000, None))), test.labels[: a.samples]
-    real_labels, law = test.labels[2_000:], None
+    real_labels = test.labels[2_000:]
     free = ScoreModel.from_pretrained(a.free) if a.free else None
+    guides = {"classifier": classifier, "score difference": ScoreDifference(conditional, plain)}
+
+    def score_of(route: str, scale: float, y: Labels) -> sampling.Score:
+        if route == "unconditional":
+            return plain.score
+        if route == "conditional":
+            return sampling.condition(conditional, y)
+        if route == "classifier-free":
+            return free_guided_score(free, y, scale)
+        return guided_score(plain, guides[route], y, scale)
+
     for route, scale in [*SETTINGS, *(FREE if free else ())]:
-        table = pd.read_csv(out) if out.exists() else pd.DataFrame()
-        seeds = table.get("seed", pd.Series(0, table.index))  # the first table has seed 0 alone
-        if (
-            len(table)
-            and ((table.route == route) & (table.scale == scale) & (seeds == a.seed)).any()
-        ):
+        if (route, scale, a.seed) in _done(out):
             continue
-        if route == "empirical law" and law is None:
+        if route == "empirical law" and route not in guides:
             train = load_data("mnist", "train").subset(a.images)
-            law = LawClassifier(EmpiricalLaw(train.images, train.labels), plain.sde, LEAST)
+            law = EmpiricalLaw(train.images, train.labels)
+            guides[route] = LawClassifier(law, plain.sde, LEAST)
         generator = torch.Generator().manual_seed(a.seed)
         noise = plain.sde.prior_sample(len(labels), *plain.config.image_shape, generator=generator)
-        started, parts = time.monotonic(), []
-        for x, y in zip(noise.split(250), labels.split(250), strict=True):
-            if route == "held-out digits":
-                continue
-            if route == "unconditional":
-                score = plain.score
-            elif route == "conditional":
-                score = sampling.condition(conditional, y)
-            elif route == "classifier-free":
-                score = free_guided_score(free, y, scale)
-            elif route == "score difference":
-                score = guided_score(plain, ScoreDifference(conditional, plain), y, scale)
-            else:
-                guide = classifier if route == "classifier" else law
-                score = guided_score(plain, guide, y, scale)
-            parts.append(sampling.heun(score, plain.sde, x, steps=a.steps))
-        images = torch.cat(parts) if parts else test.batch(slice(0, a.samples))
+        started = time.monotonic()
+        if route == "held-out digits":
+            images = test.batch(slice(0, a.samples))
+        else:
+            parts = zip(noise.split(250), labels.split(250), strict=True)
+            images = torch.cat([
+                sampling.heun(score_of(route, scale, y), plain.sde, x, steps=a.steps)
+                for x, y in parts
+            ])  # fmt: skip
         seconds = time.monotonic() - started
         row = {"route": route, "scale": scale}
         # Asked for nothing, unconditional samples are right by chance.
@@ -245,7 +245,13 @@ def sample(a: Arguments):
         row["frechet_class"] = within_classes(real, real_labels, found, labels)
         row |= {"samples": len(images), "seconds": round(seconds), "seed": a.seed}
         print({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
-        write_table(pd.concat([table, pd.DataFrame([row])]), out)
+        merge_rows(pd.DataFrame([row]), out, KEY)
+
+
+def _done(out: Path) -> set[tuple]:
+    """Keys of the rows that are there: another process may have written some meanwhile."""
+    table = pd.read_csv(out) if out.exists() else pd.DataFrame(columns=KEY)
+    return set(table[KEY].itertuples(index=False, name=None))
 
 
 def within_classes(real, real_labels, fake, labels) -> float:
@@ -292,4 +298,5 @@ def main(arguments: Arguments):
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     main(tyro.cli(Arguments))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import torch
 import tyro
 
 from scorerep.data import load_data
@@ -24,11 +25,11 @@ class Arguments:
     """Train and save."""
 
     data: Literal["mnist", "cifar10"] = "mnist"
-    """Whose images, all classes of them."""
+    """The data set whose images are learned, all classes of it."""
     iterations: int = 1_200
-    """Of 128 images."""
+    """Iterations of the training, with 128 images each."""
     seed: int = 0
-    """Of weights, batches and shifts."""
+    """Seed of the weights, the batches and the shifts."""
     images: int = 0
     """Training images, the first ones; 0 for all."""
     out: Path | None = None
@@ -49,4 +50,5 @@ def main(a: Arguments):
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     main(tyro.cli(Arguments))

@@ -33,13 +33,13 @@ class Arguments:
     """Tabulate the codes of a sweep."""
 
     folder: Annotated[Path, tyro.conf.Positional]
-    """Of the sweep; its runs are in t*-seed*."""
+    """Folder of the sweep, whose runs are in t*-seed*."""
     seed: int = 0
-    """Of the runs that are taken."""
+    """Seed of the runs that are taken."""
     images: int = 2_000
-    """The first ones of the test images."""
+    """Test images whose codes are tabulated, the first ones."""
     out: Path = Path("book/results/level_codes.csv")
-    """The table."""
+    """The table; that of the scores lies beside it."""
 
 
 def same_size(codes: torch.Tensor) -> np.ndarray:
@@ -74,4 +74,5 @@ def main(arguments: Arguments):
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     main(tyro.cli(Arguments, description=__doc__))

@@ -76,15 +76,15 @@ class Arguments:
     """Compare estimators of mutual information."""
 
     tasks: tuple[str, ...] = (*tasks(), *other_tasks())
-    """Tasks by name."""
+    """Names of the tasks."""
     estimators: tuple[str, ...] = (
         "denoisers", "KSG", "scikit-learn", "CCA", "MINE", *SETTINGS,
     )  # fmt: skip
-    """Estimators; the settings of the first are for some tasks alone."""
+    """Names of the estimators; the settings of the first are for some tasks alone."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """Of the points, the weights and the noise."""
+    """Seeds of the points, the weights and the noise."""
     points: int = 10_000
-    """Pairs drawn."""
+    """Pairs (x, y) drawn for each estimate."""
     out: Path = Path("book/results/mutual_information.csv")
     """The table; that of the noise levels is beside it, mutual_spectra.csv."""
 

@@ -23,6 +23,7 @@ from scorerep.model import ScoreModel
 from scorerep.runs.fit import load_experiment
 from scorerep.runs.tables import merge_rows
 
+KEY = ["model", "partners", "seed", "t"]
 TIMES = (0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9, 1.0)
 
 
@@ -35,20 +36,21 @@ class Arguments:
     without: Path | None = None
     """A model of the same data without a code."""
     times: tuple[float, ...] = TIMES
-    """Noise levels."""
+    """Noise levels t at which images are denoised."""
     pairs: int = 2_000
-    """Of test images."""
+    """Pairs of test images, at most a third of all."""
     partners: tuple[Literal["other", "same"], ...] = ("other",)
-    """Whose code is the wrong one: an image of another class, or of the same."""
+    """Kinds of partners, whose code is the wrong one: images of another class, or of the same."""
     seed: int = 0
-    """Of pairs and noise."""
+    """Seed of the pairs and of the noise."""
     out: Path = Path("book/results/pairs.csv")
-    """The table; rows of the same model, partners and t are replaced."""
+    """The table; rows of the same model, partners, seed and t are replaced."""
 
 
-def row(name: str, t: float, errors: dict, pairs: int) -> dict:
+def row(name: str, t: float, errors: dict) -> dict:
     share, low, high = share_closer(errors)
-    found = {"model": name, "t": t, "share": share, "low": low, "high": high, "pairs": pairs}
+    found = {"model": name, "t": t, "share": share, "low": low, "high": high}
+    found["pairs"] = len(errors["own"])
     for kind, values in errors.items():
         found[kind] = float(values.mean())
         found[f"{kind}_se"] = float(values.std()) / len(values) ** 0.5
@@ -67,10 +69,12 @@ def main(arguments: Arguments):
             for t in arguments.times:
                 generator = torch.Generator().manual_seed(arguments.seed + 1)
                 errors = one_step_errors(model, pairs, t, generator, without)
-                new = row(experiment.name, t, errors, count) | {"partners": partners}
+                new = row(experiment.name, t, errors)
+                new |= {"partners": partners, "seed": arguments.seed}
                 print({k: round(v, 4) if isinstance(v, float) else v for k, v in new.items()})
-                merge_rows(pd.DataFrame([new]), arguments.out, ["model", "partners", "t"])
+                merge_rows(pd.DataFrame([new]), arguments.out, KEY)
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     main(tyro.cli(Arguments))

@@ -5,7 +5,7 @@
     python -m book.studies.recipe_quality --most 1     # one run; several processes may share
 
 write results/recipe_quality.csv, one row for each (recipe, seconds, seed); runs that are there are
-not repeated, and a stopped one goes on. One thread each (set OMP_NUM_THREADS).
+not repeated, and a stopped one goes on. One thread each.
 
 Protocol, fixed before the runs. A recipe is a U-Net of 16 and 32 channels at 28×28 and 14×14,
 uniform t, bfloat16, and a way to train it. Its budget is processor seconds of training on one
@@ -175,23 +175,23 @@ class Arguments:
     """Train by recipes and measure."""
 
     recipes: tuple[str, ...] = ()
-    """Names; the plan if there are none."""
+    """Names of recipes; the whole plan if there are none."""
     seconds: tuple[int, ...] = (133,)
     """Processor seconds of training, for ``recipes``."""
     seeds: tuple[int, ...] = (0,)
-    """Of initial weights, batches and noise, for ``recipes``."""
+    """Seeds of initial weights, batches and noise, for ``recipes``."""
     most: int = 0
-    """Stop after so many runs; 0 for no limit."""
+    """Runs after which to stop; 0 for no limit."""
     frechet: bool = True
-    """Also draw samples, which takes a minute a run; later as well, from the weights."""
+    """Draw samples as well, a minute a run; later, from the weights, if not at once."""
     samples: int = 1_000
-    """For the Fréchet distance."""
+    """Samples of each model, for the Fréchet distance."""
     images: int = 1_000
     """Test images for the held-out loss."""
     folder: Path = Path("runs/recipe_quality")
-    """Of the runs' states, weights and locks."""
+    """Where the runs' states, weights and locks are."""
     classifier: Path = Path("book/checkpoints/mnist-classifier")
-    """The judge."""
+    """Weights of the classifier that judges samples."""
     out: Path = Path("book/results/recipe_quality.csv")
     """The table; that of the steps lies beside it."""
 
@@ -375,4 +375,5 @@ def main(a: Arguments):
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     main(tyro.cli(Arguments))

@@ -33,17 +33,17 @@ class Arguments:
     """Time the steps of recipes."""
 
     recipes: tuple[str, ...] = tuple(RECIPES)
-    """With one thread."""
+    """Names of the recipes timed with one thread."""
     variants: tuple[str, ...] = (DENSE, UNET)
-    """Also with two threads, and compiled with one."""
+    """Names of the recipes also timed with two threads, and compiled with one."""
     machine: str = platform.node()
     """A name for the computer, as in ``book.studies.recipes``."""
     precision: Literal["no", "bf16", "fp16"] = "no"
-    """Of all, the paper's too."""
+    """Mixed precision of all recipes, the paper's too."""
     seconds: float = 15.0
-    """For each, after the first step."""
+    """Seconds of timing for each, after the first step."""
     out: Path = Path("book/results/recipe-steps.csv")
-    """The table."""
+    """The table; rows of the same setting are replaced."""
 
 
 def main(arguments: Arguments):

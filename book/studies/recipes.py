@@ -4,7 +4,7 @@
     python -m book.studies.recipes --recipes paper --seconds 3600
 
 MNIST, single t = 0.68 (σ = 3.3), L1, code of two dimensions: one run of Figure 4. A recipe is a
-budget; the objective is the same for all. One thread each (set OMP_NUM_THREADS), so that one
+budget; the objective is the same for all. One thread each, so that one
 process per core can share the work; only training is on the clock, not the scoring.
 kNN (k = 15) is fitted on 10,000 training codes and scored on 5,000 test codes. A run ends when two
 readings in a row are beyond the goal. Results go to results/recipes.csv, one row a reading, as runs
@@ -79,21 +79,21 @@ class Arguments:
     recipes: tuple[str, ...] = tuple(name for name in RECIPES if name != "paper")
     """Names of recipes."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """One run each."""
+    """Seeds; each is one run of each recipe."""
     machine: str = platform.node()
     """A name for the computer, under which its seconds are kept."""
     precision: Literal["no", "bf16", "fp16"] = "no"
-    """Of all but the paper's recipe; a processor without bfloat16 is slower with it."""
+    """Mixed precision of all but the paper's; slower on a processor without bfloat16."""
     seconds: float = 600.0
-    """Of training, at most."""
+    """Seconds of training after which a run ends at the latest."""
     goal: float = 0.7
-    """kNN accuracy."""
+    """The kNN accuracy at which a run ends, in [0, 1]."""
     every: float = 30.0
-    """Seconds between readings."""
+    """Seconds of training between two readings."""
     folder: Path = Path("runs/recipes")
-    """Of locks, so that several processes can share the work."""
+    """Where the locks are, by which several processes share the work."""
     out: Path = Path("book/results/recipes.csv")
-    """All of them."""
+    """The table of all readings; runs that are there are not repeated."""
 
 
 def loop_of(experiment: Experiment, data: ImageData) -> Iterator[TrainingState]:
@@ -160,4 +160,5 @@ def main(arguments: Arguments):
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     main(tyro.cli(Arguments))

@@ -56,21 +56,21 @@ class Arguments:
     """Compare learners of codes."""
 
     data: tuple[Literal["mnist", "cifar10"], ...] = ("mnist", "cifar10")
-    """Data sets."""
+    """Data sets whose images are learned."""
     latents: tuple[int, ...] = (2, 16, 128)
-    """Code sizes."""
+    """Code sizes that are compared."""
     learners: tuple[str, ...] = LEARNERS
-    """Learners."""
+    """Names of the learners."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """One run each; PCA has the first one only."""
+    """Seeds; each is one run, and PCA has the first one only."""
     seconds: float = 40.0
-    """Processor time of each training; the book's table has 40."""
+    """Processor seconds of each training; the book's table has 40."""
     most: int = 10_000
     """Images that classifiers are fitted on, and scored on."""
     folder: Path = Path("runs/representations")
-    """States and rows, shared by all workers."""
+    """Where states and rows are, shared by all workers."""
     out: Path = Path("book/results/representations.csv")
-    """The table."""
+    """The table; the rows of the folder join it."""
 
 
 @dataclass(frozen=True)
@@ -98,9 +98,7 @@ def score_experiment(name: str, data: str, latent: int, channels: tuple[int, ...
 
 
 def learner(name: str, data: str, latent: int, seed: int) -> Learner:
-    """A learner with its initial weights; the encoder's are the same for all of a seed."""
-    if name not in LEARNERS:
-        raise ValueError(f"no learner {name!r}; there are {', '.join(LEARNERS)}")
+    """One of LEARNERS with its initial weights; the encoder's are the same for all of a seed."""
     experiment = score_experiment(name, data, latent, ENCODERS[data])
     # One schedule for all; the number of steps is left to the clock.
     common = at_budget("fig7", "book").first_phase().optimisation
@@ -191,9 +189,9 @@ def row(run: dict, scorer: Scorer, train: ImageData, place: Path) -> dict:
 def work(arguments: Arguments) -> pd.DataFrame:
     """All runs that nobody has done or is doing; the table so far."""
     sets: dict[str, tuple[ImageData, Scorer]] = {}
+    if unknown := set(arguments.learners) - set(LEARNERS):
+        raise ValueError(f"no learner {min(unknown)!r}; there are {', '.join(LEARNERS)}")
     for run in runs(arguments):
-        if run["learner"] not in LEARNERS:
-            raise ValueError(f"no learner {run['learner']!r}; there are {', '.join(LEARNERS)}")
         place = place_of(run, arguments.folder)
         place.mkdir(parents=True, exist_ok=True)
         try:

@@ -44,17 +44,17 @@ class Arguments:
     """Measure sample quality."""
 
     what: Annotated[Literal["quality", "compare"], tyro.conf.Positional]
-    """One sampler on several models, or many samplers on one model."""
+    """One sampler on several models (quality), or many samplers on one model (compare)."""
     folders: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Checkpoint folders."""
+    """Checkpoint folders of the models."""
     samples: int = 2_000
     """Samples of each setting; the book's comparison has 500."""
     most: int = 2_000
-    """Skip settings of more network evaluations a sample."""
+    """Network evaluations a sample, above which a setting is skipped."""
     seed: int = 0
-    """Seed of the noise."""
+    """Seed of the noise, and of the bootstrap."""
     classifier: Path = Path("book/checkpoints/mnist-classifier")
-    """The judge."""
+    """Weights of the classifier that judges samples."""
     folder: Path = Path("book/results")
     """Where the tables go."""
 
@@ -85,14 +85,15 @@ def main(arguments: Arguments):
         distance = frechet_interval(real, features(classifier, images), seed=arguments.seed)
         share = sure_share(classifier, images, seed=arguments.seed)
         names = [f"{name}{end}" for name in ("frechet", "sure") for end in ("", "_low", "_high")]
-        row = about | dict(zip(names, (*distance, *share), strict=True)) | {"samples": len(images)}
+        row = about | dict(zip(names, (*distance, *share), strict=True))
+        row |= {"samples": len(images), "seed": arguments.seed}
         print({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
         return row
 
     measured = {"quality": ("quality.csv", QUALITY), "compare": ("samplers.csv", SAMPLERS)}
     name, samplers = measured[arguments.what]
     path = arguments.folder / name
-    key = ["model", "sampler", "evaluations"]
+    key = ["model", "sampler", "evaluations", "seed"]
     table = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=[*key, "samples"])
     if sizes := set(table.samples) - {n}:
         raise ValueError(
@@ -104,7 +105,7 @@ def main(arguments: Arguments):
     def add(row: dict):
         merge_rows(pd.DataFrame([row]), path, key)
 
-    if arguments.what == "quality" and not done:
+    if arguments.what == "quality" and not (table.seed == arguments.seed).any():
         fit = gaussian_fit(
             load_data("mnist", "train").subset(20_000).floats(), n,
             torch.Generator().manual_seed(arguments.seed),
@@ -118,7 +119,7 @@ def main(arguments: Arguments):
         if model.config.num_classes:
             z = test.labels[:n]
         for sampler, steps, evaluations in samplers:
-            known = (name, sampler, evaluations, card["iterations_done"])
+            known = (name, sampler, evaluations, arguments.seed, card["iterations_done"])
             if known in done or evaluations > arguments.most:
                 continue
             images, seconds = draw(model, z, n, sampler, steps, arguments.seed)
@@ -129,4 +130,5 @@ def main(arguments: Arguments):
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     main(tyro.cli(Arguments))

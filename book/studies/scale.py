@@ -52,17 +52,17 @@ class Arguments:
     """Measure what size costs."""
 
     what: Annotated[Literal["constant", "training"], tyro.conf.Positional]
-    """Which table."""
+    """The table to make: seconds of the exact constant, or of a training step."""
     counts: tuple[int, ...] = (1_000, 2_000, 5_000, 10_000, 20_000, 40_000, 60_000)
     """Images of the empirical law."""
     draws: int = 200
-    """Of x_t."""
+    """Draws of x_t for each constant."""
     t: float = 0.68
-    """Their noise level."""
+    """Time t at which the constant is computed."""
     batch: int = 32
-    """Images in a training step."""
+    """Images a training step."""
     repeats: int = 5
-    """Timed; the median is kept."""
+    """Timed steps; the table has their median."""
     folder: Path = Path("book/results")
     """Where the tables go."""
 

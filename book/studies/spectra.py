@@ -56,17 +56,17 @@ class Arguments:
     """Compute spectra."""
 
     only: tuple[str, ...] = ()
-    """Jobs by name or beginning of a name, e.g. mnist.shuffled; all if empty."""
+    """Names of jobs or beginnings of names, e.g. mnist.shuffled; all if empty."""
     draws: int = 200
-    """Of x_t, on average a noise level; a job with fewer draws in the table is repeated."""
+    """Draws of x_t a noise level, on average; a job with fewer in the table is repeated."""
     seed: int = 0
-    """Of the draws, the subsets and the shuffling."""
+    """Seed of the draws, the subsets and the shuffling."""
     checkpoints: tuple[Path, ...] = ()
     """Folders of trained models, e.g. of a sweep's single t; those in ./checkpoints if empty."""
     out: Path = Path("book/results")
     """Folder of the two tables."""
     names: bool = False
-    """Print the jobs and whether they are done, and stop."""
+    """Print the names of the jobs and whether they are done, and stop."""
 
 
 @dataclass(frozen=True)
@@ -263,4 +263,5 @@ def main(arguments: Arguments):
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     main(tyro.cli(Arguments))

@@ -50,15 +50,15 @@ class Train:
     """Train the codes of time."""
 
     seconds: float = 900.0
-    """Processor time of one thread."""
+    """Processor seconds of the training, of one thread."""
     latent: int = 2
-    """Size of the code."""
+    """Dimension of the code."""
     network: Literal["unet", "dense"] = "dense"
     """Score network: the dense one is quick at high noise and poor at low noise."""
     seed: int = 0
-    """Of weights, batches, noise."""
+    """Seed of the weights, the batches and the noise."""
     channels: tuple[int, int] = (16, 32)
-    """Of the encoder, and of the U-Net."""
+    """Channels of the encoder, and of the U-Net."""
     images: int = 60_000
     """Training images, the first ones."""
     out: Path = Path("book/checkpoints/time-codes")
@@ -112,13 +112,13 @@ class Table:
     """What both tables need."""
 
     times: tuple[float, ...] = TIMES
-    """Noise levels."""
+    """Noise levels t at which codes or features are scored."""
     most: int = 4_000
-    """Images to fit on, and images to score on."""
+    """Images to fit on, and as many to score on."""
     out: Path = Path("book/results/time_codes.csv")
-    """The table."""
+    """The table; rows that are there are not made again."""
     seed: int = 0
-    """Of the noise in noisy inputs; a trained code's row has the seed of its training."""
+    """Seed of the noise in noisy inputs; a trained code's row has the seed of its training."""
 
     def run(self):
         splits = []
@@ -147,7 +147,7 @@ class Probe(Table):
     """Score the trained codes at each t."""
 
     folder: Path = Path("book/checkpoints/time-codes")
-    """Weights that train wrote."""
+    """Folder of the weights that train wrote."""
 
     def groups(self) -> list[dict]:
         config, seed = self.model().config, read_card(self.folder)["seed"]
@@ -172,7 +172,7 @@ class Features(Table):
     """Score the hidden layers of the unconditional U-Net at each t."""
 
     folder: Path = Path("book/checkpoints/fig10")
-    """Its weights."""
+    """Folder of the network's weights."""
     inputs: tuple[Literal["noisy", "clean"], ...] = ("noisy", "clean")
     """What the network is shown: x_t, or x_0 and the t of a noisier image."""
     pool: int = 2

@@ -48,29 +48,29 @@ class Arguments:
     """Measure uses of codes."""
 
     parts: Annotated[tuple[Literal["prior", "swap", "edit", "dropout"], ...], tyro.conf.Positional]
-    """Which tables to write."""
+    """Tables to write."""
     models: tuple[str, ...] = ("fig3", "fig11-16")
-    """Folders of book/checkpoints, with a code."""
+    """Names of the models with a code, in book/checkpoints."""
     without: str = "fig10"
-    """The model without a code."""
+    """Name of the model without a code, in book/checkpoints."""
     samples: int = 300
-    """Of each prior."""
+    """Samples of each prior."""
     pairs: int = 40
-    """Of test images of different classes, whose codes and noises are exchanged."""
+    """Pairs of test images of different classes, whose codes and noises are exchanged."""
     images: int = 12
-    """Edited."""
+    """Test images that are edited."""
     codes: int = 12_000
     """Training images whose codes are fitted."""
     steps: int = 16
-    """Of the flow, each way; four evaluations each."""
+    """Steps of the flow each way, with four evaluations each."""
     iterations: int = 600
-    """Of each training with code dropout."""
+    """Iterations of each training with code dropout."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """Of the trainings with code dropout."""
+    """Seeds of the trainings with code dropout."""
     seed: int = 0
-    """Of noises, pairs and draws."""
+    """Seed of the noises, the pairs and the draws."""
     out: Path = Path("book/results")
-    """Folder of the tables."""
+    """Folder where the tables go."""
 
 
 def loaded(name: str) -> tuple[ScoreModel, dict]:
@@ -277,4 +277,5 @@ def main(a: Arguments):
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     main(tyro.cli(Arguments))

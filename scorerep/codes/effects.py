@@ -28,10 +28,10 @@ Sampler = Literal[
 class Pairs(NamedTuple):
     """Images x_0 and, for each, another one: of a different class, or of the same one."""
 
-    x_0: Images
-    other: Images
-    labels: Labels
-    other_labels: Labels
+    x_0: Images  #: (n, channel, height, width)
+    other: Images  #: their partners, of the same shape
+    labels: Labels  #: (n,), of x_0
+    other_labels: Labels  #: (n,), of the partners
 
 
 def pairs_of_classes(

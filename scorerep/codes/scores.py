@@ -100,11 +100,12 @@ def linear_r2(
     """R² on test codes of the linear regression of an attribute on the code.
 
     1 is a linear function of the code, 0 no better than the mean. Images whose attribute is
-    NaN are left out.
+    NaN are left out. All in float64: features can be so nearly collinear that least squares in
+    single precision is off by whole units of R².
     """
     train, test = _split(train_codes, train_attribute, test_codes, test_attribute)
     (x, y), (x_test, y_test) = (
-        (codes[~np.isnan(values)], values[~np.isnan(values)]) for codes, values in (train, test)
+        [a[~np.isnan(pair[1])].astype(np.float64) for a in pair] for pair in (train, test)
     )
     if len(y) < 2 or len(y_test) < 2:
         raise ValueError("attributes must have two training and two test values that are not NaN")

@@ -23,9 +23,9 @@ class Spectrum:
     trapezoidal rule's, and its standard error that of the draws alone.
     """
 
-    t: np.ndarray  # (levels,)
-    value: np.ndarray  # (levels,) nats per unit of t
-    standard_error: np.ndarray  # (levels,) of value
+    t: np.ndarray  #: (levels,)
+    value: np.ndarray  #: (levels,) nats per unit of t
+    standard_error: np.ndarray  #: (levels,) of value
 
     def integral(self) -> Estimate:
         """∫ value dt in nats."""

@@ -139,10 +139,10 @@ def interpolate(
 class Direction(NamedTuple):
     """A linear fit of an attribute by a code, and the way to change it."""
 
-    slope: Float[Tensor, " latent"]  # of attribute ≈ slope · z + intercept
-    intercept: float
-    vector: Float[Tensor, " latent"]  # along it the fit rises by one unit of the attribute
-    r2: float  # of the fit, on the codes it was made from
+    slope: Float[Tensor, " latent"]  #: of attribute ≈ slope · z + intercept
+    intercept: float  #: in units of the attribute
+    vector: Float[Tensor, " latent"]  #: along it the fit rises by one unit of the attribute
+    r2: float  #: of the fit, at most 1, on the codes it was made from
 
     def fitted(self, z: Codes) -> Float[Tensor, " batch"]:
         """The attribute that the fit reads from each code."""

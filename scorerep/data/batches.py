@@ -46,8 +46,8 @@ class PointData:
     ``ValueError`` if they are no floats, or ``labels`` are not one integer for each.
     """
 
-    points: Data  # used as they are
-    labels: Labels | None = None  # classes, for a model of labels
+    points: Data  #: used as they are
+    labels: Labels | None = None  #: classes, for a model of labels
 
     def __post_init__(self):
         if self.points.ndim < 2 or not self.points.is_floating_point() or not len(self.points):

@@ -21,12 +21,12 @@ class DataError(RuntimeError):
 class ImageData:
     """A labelled set of images, whole in memory. ``ValueError`` if the parts do not fit."""
 
-    images: PixelImages  # uint8, (batch, channel, height, width)
-    labels: Labels  # int64, (batch,), values 0..len(classes) − 1
-    classes: tuple[str, ...]  # the name of each label
-    name: str  # of the data set
-    split: str  # "train", "test" or "all"
-    files: tuple[str, ...] = ()  # where each image is from, if they were files
+    images: PixelImages  #: uint8, (batch, channel, height, width)
+    labels: Labels  #: int64, (batch,), values 0..len(classes) − 1
+    classes: tuple[str, ...]  #: the name of each label
+    name: str  #: of the data set
+    split: str  #: "train", "test" or "all"
+    files: tuple[str, ...] = ()  #: where each image is from, if they were files
 
     def __post_init__(self):
         n, k = len(self.images), len(self.classes)

@@ -35,9 +35,9 @@ class BadPicture(ValueError):
 class Header(NamedTuple):
     """What a picture's file says before its pixels are read."""
 
-    height: int
-    width: int
-    grey: bool
+    height: int  #: in pixels, as shown
+    width: int  #: in pixels, as shown
+    grey: bool  #: whether it has no colours
 
 
 def header(path: str | Path) -> Header:

@@ -21,9 +21,9 @@ Walk = Iterator[tuple[float, Data]]  # t and x_t before each step, and at last 0
 class State(NamedTuple):
     """Where a sampler is: before a step, and at last at x_0."""
 
-    t: float  # 0 at the last state
-    x: Data  # x_t, in the dtype that the sampler was given
-    evaluations: int  # of the score so far
+    t: float  #: 0 at the last state
+    x: Data  #: x_t, in the dtype that the sampler was given
+    evaluations: int  #: of the score so far
 
 
 def sampler(method: Callable[..., Walk]) -> Callable[..., Data]:

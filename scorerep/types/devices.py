@@ -15,8 +15,8 @@ from torch import Generator, Tensor, nn
 class Place(NamedTuple):
     """A device and a floating-point type: ``x.to(*place)``."""
 
-    device: torch.device
-    dtype: torch.dtype
+    device: torch.device  #: of the tensors
+    dtype: torch.dtype  #: a floating-point type
 
 
 def place_of(model, otherwise: Tensor) -> Place:

@@ -25,8 +25,8 @@ Classes = Float[Tensor, "batch classes"]
 class Estimate(NamedTuple):
     """A Monte Carlo mean and its standard error."""
 
-    value: float
-    standard_error: float
+    value: float  #: the mean over draws, in the units of what is averaged
+    standard_error: float  #: of that mean
 
     @classmethod
     def of(cls, values: Times) -> "Estimate":
@@ -36,9 +36,9 @@ class Estimate(NamedTuple):
 class ClassMoments(NamedTuple):
     """What x_t says within each class, in float64; x is flattened to d coordinates."""
 
-    log_joint: Classes  # log p_t(x_t, y) in nats
-    scores: Float[Tensor, "batch classes dimension"]  # ∇ log p_t(x_t | y)
-    variances: Classes  # tr Cov(x_0 | x_t, y)
+    log_joint: Classes  #: log p_t(x_t, y) in nats
+    scores: Float[Tensor, "batch classes dimension"]  #: ∇ log p_t(x_t | y)
+    variances: Classes  #: tr Cov(x_0 | x_t, y)
 
 
 class ExactLaw(ABC):
@@ -50,10 +50,10 @@ class ExactLaw(ABC):
     ``ValueError``: another shape, τ out of range, an unknown class, no labels where needed.
     """
 
-    shape: tuple[int, ...]  # of one x_0
-    class_prior: Float[Tensor, " classes"]  # p(y)
-    labelled: bool = True
-    device: torch.device = torch.device("cpu")  # of its tensors: where all is computed
+    shape: tuple[int, ...]  #: of one x_0
+    class_prior: Float[Tensor, " classes"]  #: p(y)
+    labelled: bool = True  #: whether its items have classes
+    device: torch.device = torch.device("cpu")  #: of its tensors: where all is computed
 
     def to(self, device: torch.device | str) -> "ExactLaw":
         """The same law on another device; draws are made there, results follow their x."""

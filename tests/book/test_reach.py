@@ -11,6 +11,7 @@ FILES = {
     "scorerep/__init__.py": """
 from importlib import import_module
 
+__version__ = "0.1.0"
 _HOME = {"Model": "model", "law": "worlds"}
 __all__ = [*_HOME]
 
@@ -88,6 +89,7 @@ def basis(root, source="from scorerep import Model\nopen('results/codes.csv')", 
         ("scorerep/alone.py", "x = 1", "x = 2", False),  # not reached
         ("scorerep/__init__.py", '"law": "worlds"', '"law": "worlds", "x": "alone"', False),
         ("scorerep/__init__.py", '"Model": "model"', '"Model": "alone"', True),
+        ("scorerep/__init__.py", "0.1.0", "0.2.0", False),
         ("book/results/codes.csv", "1", "2", True),
         ("book/results/curves.csv", "2", "3", False),
         ("book/checkpoints/fig3/card.json", "{}", "[]", False),

@@ -1,11 +1,14 @@
 """What the site is made of is complete: modules, figures, pages."""
 
+import ast
 import re
 import tomllib
 
 import matplotlib.pyplot as plt
 import pytest
 import yaml
+from sphinx.ext.napoleon import GoogleDocstring
+from sphinx.pycode import ModuleAnalyzer
 
 from book.tools import chapters, contents, notebooks, readme_gallery
 from book.tools.chapters import reach
@@ -13,7 +16,9 @@ from book.tools.notebooks.labels import _chapter_numbers
 from book.tools.sphinx import api, api_links, figure_lists, pictures, typography
 from scorerep.model import ScoreModel
 from scorerep.networks.unet import UNet
+from scorerep.objective import Losses
 from scorerep.plots import STYLE
+from scorerep.sde import VESDE
 
 ROOT = chapters.ROOT
 BOOK = ROOT / "book"
@@ -78,6 +83,49 @@ def test_api_pages_repeat_no_words_of_a_base_class():
     lines = ["The score."]
     api.from_plain_text(None, "method", "", ScoreModel.score, None, lines)
     assert "The score." in lines
+
+
+def test_every_field_of_a_public_named_tuple_has_words_that_the_api_shows():
+    words = {}  # (class, field) → what Sphinx reads behind it or above it
+    for file in (ROOT / "scorerep").rglob("*.py"):
+        for item in reach.parsed(file).body:
+            if isinstance(item, ast.ClassDef) and not item.name.startswith("_"):
+                if "NamedTuple" in map(ast.unparse, item.bases):
+                    assert ast.get_docstring(item), item.name
+                    read = ModuleAnalyzer.for_file(file, file.stem).find_attr_docs()
+                    for field in item.body:
+                        if isinstance(field, ast.AnnAssign):
+                            key = item.name, field.target.id
+                            words[key] = " ".join(read.get(key, []))
+    assert len(words) > 20
+    assert [key for key, text in words.items() if not text.strip()] == []
+
+
+def test_colon_in_the_words_of_a_field_is_a_colon():
+    def read(lines):
+        return str(GoogleDocstring(lines, what="attribute", name="Losses.regulariser"))
+
+    words = "Before its weight: L1 norm, or KL in nats."
+    assert ":type:" in read([words])  # what is prevented
+    lines = [words]
+    for change in (api.from_plain_text, api.hide_colons):
+        change(None, "attribute", "", None, None, lines)
+    lines = read(lines).split("\n")
+    api.show_colons(None, "attribute", "", None, None, lines)
+    assert [line for line in lines if line] == [words]
+
+
+def sphinx_settings() -> dict:
+    return yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))["sphinx"]["config"]
+
+
+def test_api_names_bases_of_the_package_alone():
+    assert "show-inheritance" not in sphinx_settings()["autodoc_default_options"]
+    for kind, wanted in ((VESDE, ["*Extends* :py:class:`~scorerep.sde.linear.LinearSDE`."]),
+                         (UNet, []), (Losses, [])):  # fmt: skip
+        lines = []
+        api.name_bases(None, "class", "", kind, None, lines)
+        assert [line for line in lines if line] == wanted
 
 
 def labels() -> set[str]:

@@ -201,6 +201,21 @@ def test_codes_that_differ_for_every_item_hold_log_n():
     assert value == pytest.approx(math.log(40), abs=3 * error + 0.01)
 
 
+def test_few_draws_are_too_low_by_about_a_hundredth_on_a_mixture():
+    # the draws that say where to draw are kept: label_spectrum's docstring gives this number
+    law, generator = labelled_quartet(), torch.Generator().manual_seed(0)
+    p = law.class_posterior(law.sample(200_000, generator)[0], 0.0)
+    ambiguity = -(p * p.clamp(min=1e-12).log()).sum(1).mean()
+    truth = float(-(law.class_prior * law.class_prior.log()).sum() - ambiguity)
+    runs = [
+        label_spectrum(
+            law, SDE, grid(0.01, 1.0, 30), 60, torch.Generator().manual_seed(seed)
+        ).integral()[0]
+        for seed in range(40)
+    ]
+    assert 0.98 < np.mean(runs) / truth < 0.995
+
+
 def test_standard_errors_are_the_spread_over_seeds():
     law, times = labelled_quartet(), grid(0.3, 0.6, 8)
     runs = [

@@ -290,7 +290,10 @@ def test_killed_comparison_goes_on_without_losing_or_repeating(small, tmp_path, 
         (lambda: Reconstruction(proposal=UniformTime()), "no proposal"),
         (lambda: Reconstruction(draws_per_image=2), "one draw an image"),
         (lambda: Reconstruction(frozen_encoder=True), "no frozen phase"),
-        (lambda: representations.learner("GAN", "mnist", 2, 0), "no learner 'GAN'; there are"),
+        (
+            lambda: representations.work(representations.Arguments(learners=("PCA", "GAN"))),
+            "no learner 'GAN'; there are",
+        ),
     ],
 )
 def test_bad_input_gets_an_early_clear_error(make, message):

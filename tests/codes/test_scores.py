@@ -148,6 +148,15 @@ def test_r2_is_the_share_of_the_variance_that_is_linear_in_the_code():
     assert linear_r2(codes, codes[:, 0] ** 2, test, test[:, 0] ** 2) == pytest.approx(0, abs=0.02)
 
 
+def test_r2_of_nearly_collinear_features_is_right_though_they_are_in_single_precision():
+    # one number 32 times, far from 0 and with small differences, of which the attribute is one
+    rng = np.random.default_rng(0)
+    codes = 30 + rng.normal(size=(400, 1)) + 1e-5 * rng.normal(size=(400, 32))
+    codes = codes.astype(np.float32)
+    values = (codes[:, 1].astype(float) - codes[:, 0]) / 1e-5
+    assert linear_r2(codes[:200], values[:200], codes[200:], values[200:]) > 0.999
+
+
 def test_r2_leaves_out_images_without_the_attribute():
     rng = np.random.default_rng(0)
     codes = rng.normal(size=(100, 2))

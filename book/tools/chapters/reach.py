@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 
 LAZY = "_HOME"  # a package's table of names that it imports when they are first asked for
-UNCOUNTED = {LAZY, "__all__"}  # what these say counts where it is used
+UNCOUNTED = {LAZY, "__all__", "__version__"}  # what these say counts where it is used
 
 
 # Modules

@@ -63,6 +63,9 @@ def types_alone(app, what, name, obj, options, lines):
 
 # Docstrings
 
+FIELDS = ("attribute", "data", "property")
+HIDDEN = "\0"  # a colon, while napoleon reads
+
 
 def from_plain_text(app, what, name, obj, options, lines):
     """Docstrings are plain text with ``literals`` and *stress*; all other signs mean themselves.
@@ -83,6 +86,18 @@ def from_plain_text(app, what, name, obj, options, lines):
     lines[:] = "\n".join(written).split("\n")
 
 
+def hide_colons(app, what, name, obj, options, lines):
+    """Napoleon, which comes next, takes the words of a field before a colon for its type."""
+    if what in FIELDS:
+        lines[:] = [line.replace(":", HIDDEN) for line in lines]
+
+
+def show_colons(app, what, name, obj, options, lines):
+    """Napoleon has been there."""
+    if what in FIELDS:
+        lines[:] = [line.replace(HIDDEN, ":") for line in lines]
+
+
 def _language(code: str) -> str:
     try:
         ast.parse(textwrap.dedent(code))
@@ -96,6 +111,25 @@ def _escaped(text: str) -> str:
         return text
     text = re.sub(r"(?<!\w)\*(\w[^*]*\w)\*(?!\w)", "\0\\1\0", text.replace("\\", r"\\"))
     return re.sub(r"([|*`]|_(?!\w))", r"\\\1", text).replace("\0", "*")
+
+
+def name_bases(app, what, name, obj, options, lines):
+    """End a class with those of the package that it extends; bases of other libraries say little.
+
+    (autodoc's own line names these too, and ``object`` where there are none.)
+    """
+    if what in ("class", "exception") and inspect.isclass(obj):
+        if bases := [_full(base) for base in obj.__bases__ if _is_ours(base)]:
+            links = ", ".join(f":py:class:`~{base}`" for base in bases)
+            lines += ["", f"*Extends* {links}.", ""]
+
+
+def _is_ours(kind: type) -> bool:
+    return kind.__module__.startswith(f"{PACKAGE}.") and not kind.__name__.startswith("_")
+
+
+def _full(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 # Chapters that use an entry
@@ -127,5 +161,8 @@ def setup(app):
     app.connect("autodoc-process-signature", as_written)
     app.connect("autodoc-process-docstring", types_alone)
     app.connect("autodoc-process-docstring", from_plain_text, priority=100)
+    app.connect("autodoc-process-docstring", hide_colons, priority=400)
+    app.connect("autodoc-process-docstring", show_colons, priority=600)
+    app.connect("autodoc-process-docstring", name_bases, priority=800)
     app.connect("autodoc-process-docstring", name_chapters, priority=900)
     api_links.connect(app)
