@@ -415,7 +415,7 @@ CASES = {
     ],
     # likelihood
     "likelihood.log_likelihood": lambda k: [
-        likelihood.log_likelihood(k.score, SDE, k.points, n, k.generator, tolerance=1e-2)
+        likelihood.log_likelihood(k.score, SDE, k.points, n, k.generator, tolerance=1e-2, batch=2)
         for n in (0, 1)
     ],
     # model
