@@ -119,8 +119,15 @@ class ScoreModel(nn.Module, checkpoint.Shared):
         return c_skip * x + c_out * self._output(c_in * x, log_sigma, z)
 
     def encode(self, x_0: Data, noise: Codes | None = None) -> Codes:
-        """z = E_φ(x_0); of a probabilistic code its mean, or a draw made with ``noise``."""
+        """z = E_φ(x_0); of a probabilistic code its mean, or a draw made with ``noise``.
+
+        Raises:
+            ValueError: no encoder; x_0 that is not finite, of integers (bytes become floats in
+                [−1, 1] by ``ImageData.floats``) or of another shape; noise not that of the codes.
+        """
         mean, log_variance = self.code_distribution(x_0)
+        if noise is not None:
+            checks.same_shape("noise", noise, "the codes", mean)
         if noise is None or log_variance is None:
             return mean
         return mean + torch.exp(0.5 * log_variance) * noise
@@ -129,7 +136,7 @@ class ScoreModel(nn.Module, checkpoint.Shared):
         """Mean and log-variance of q_φ(z | x_0); the latter is None for a deterministic encoder."""
         if self.encoder is None:
             raise ValueError("this model has no encoder: its config has latent=0")
-        self._check_shape(x_0, "x_0")
+        checks.floating("x_0", x_0, self.config.image_shape)
         mean, log_variance = self.encoder(x_0.to(self.dtype))
         return mean.to(x_0), None if log_variance is None else log_variance.to(x_0)
 
@@ -180,7 +187,7 @@ class ScoreModel(nn.Module, checkpoint.Shared):
         """x, τ (broadcastable to x), log σ and codes, checked and in single precision at least."""
         if self.network is None:
             raise ValueError("this checkpoint holds the encoder alone: it has codes and no score")
-        self._check_shape(x_t, "x_t")
+        checks.floating("x_t", x_t, self.config.image_shape, finite=False)
         exact, given = single_at_least(x_t.dtype), as_level(t)
         if readable(given) and bool((given <= 0).any()):
             raise ValueError("t must be positive: the score is not defined by the kernel at t = 0")
@@ -227,10 +234,3 @@ class ScoreModel(nn.Module, checkpoint.Shared):
                 f"got {tuple(z.shape)}"
             )
         return z.to(x_t.device)
-
-    def _check_shape(self, x: Data, name: str):
-        if tuple(x.shape[1:]) != tuple(self.config.image_shape):
-            raise ValueError(
-                f"{name} must have shape (batch, {', '.join(map(str, self.config.image_shape))}), "
-                f"got {tuple(x.shape)}"
-            )

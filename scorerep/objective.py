@@ -9,7 +9,7 @@ that a loss is a function of its arguments and several processes can share a ste
 read no value of a tensor on an accelerator and compile as one graph.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, NamedTuple
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from scorerep.sde import LinearSDE, expand_as, need_ve
 from scorerep.times import SingleTime, TimeDistribution, importance
-from scorerep.types import Chosen, Codes, Data, Labels, Scalar, Times
+from scorerep.types import Chosen, Codes, Data, Labels, Scalar, Times, checks
 from scorerep.types.devices import normal, single_at_least
 
 
@@ -115,13 +115,22 @@ class Objective:
     code_dropout: float = 0.0
 
     def __post_init__(self):
+        for law in fields(self)[:2]:  # times and proposal; None where that is the default
+            value = getattr(self, law.name)
+            if value is not law.default and (
+                isinstance(value, type) or not hasattr(value, "sample")
+            ):
+                raise ValueError(
+                    f"{law.name} must be a distribution such as UniformTime(), got {value!r}"
+                )
         if self.proposal is not None and isinstance(self.times, SingleTime):
             raise ValueError("a single t needs no proposal")
         _check_weighting(self.weighting)
         if self.regulariser not in ("none", "l1", "kl"):
             raise ValueError(f"regulariser must be 'none', 'l1' or 'kl', got {self.regulariser!r}")
-        if self.regulariser_weight < 0 or self.draws_per_image < 1:
-            raise ValueError("regulariser_weight must not be negative, draws_per_image at least 1")
+        checks.number("regulariser_weight", self.regulariser_weight, least=0.0)
+        checks.whole("draws_per_image", self.draws_per_image, 1)
+        checks.truth("frozen_encoder", self.frozen_encoder)
         if not 0 <= self.code_dropout <= 1:
             raise ValueError(f"code_dropout must lie in [0, 1], got {self.code_dropout}")
 
@@ -175,8 +184,15 @@ class Objective:
         )
         matching = (draws.weight.to(error) * error).mean()
         weight = 0.0 if self.frozen_encoder else self.regulariser_weight
-        total = matching + weight * regulariser
+        total = matching
+        if model.encoder is not None:
+            total = self._total(matching, weight, regulariser)
         return Losses(total, matching.detach(), regulariser.detach(), code_std)
+
+    def _total(self, loss: Scalar, weight: float, regulariser: Scalar) -> Scalar:
+        # No constant zero is added: inductor would drop it, take the sum and its detached copy for
+        # one output, and leave both without a gradient.
+        return loss if self.regulariser == "none" else loss + weight * regulariser
 
     def _regulariser(self, mean: Codes, log_variance: Codes | None) -> Scalar:
         exact = single_at_least(mean.dtype)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from scorerep.sde import T_MIN, VESDE, need_ve
-from scorerep.types import Times
+from scorerep.types import Times, checks
 from scorerep.types.devices import readable
 
 
@@ -146,6 +146,7 @@ TimeDistribution = UniformTime | UniformSigma | SingleTime | DensityTime
 
 def log_normal_sigma(sde: VESDE, median: float, spread: float) -> DensityTime:
     """log σ normal about log ``median`` with standard deviation ``spread`` (EDM's proposal)."""
+    spread = checks.number("spread", spread, above=0.0)
     centre = float(need_ve(sde, "log_normal_sigma").time_of_sigma(median))
     width = spread / sde.log_range
     return DensityTime.from_function(lambda t: torch.exp(-0.5 * ((t - centre) / width) ** 2))

@@ -139,6 +139,26 @@ def test_start_time_stands_for_the_law_at_that_time():
     torch.testing.assert_close(value, QUARTET.log_prob(x_t, 0.3), atol=0.005, rtol=0)
 
 
+@pytest.mark.parametrize("probes", [0, 2])
+@pytest.mark.parametrize("batch", [1, 3, 5, 8])
+def test_parts_of_a_batch_have_the_values_of_the_whole(probes, batch):
+    x_0, _ = QUARTET.sample(5, generator(1))
+    asked = []
+
+    def score(x, t):
+        asked.append(len(x))
+        return exact(QUARTET)(x, t)
+
+    options = {"probes": probes, "tolerance": 1e-7}
+    whole = log_likelihood(score, SDE, x_0, generator=generator(2), **options)
+    assert set(asked) == {5}
+    asked.clear()
+    parts = log_likelihood(score, SDE, x_0, generator=generator(2), batch=batch, **options)
+    assert max(asked) == min(batch, 5) and parts.shape == (5,)
+    # The same probes, drawn for the whole; each part has steps of its own.
+    torch.testing.assert_close(parts, whole, atol=1e-5, rtol=0)
+
+
 def test_gradients_are_not_kept_and_no_grad_does_not_disturb():
     x_0, _ = QUARTET.sample(5, generator(1))
     value = log_likelihood(exact(QUARTET), SDE, x_0)
@@ -151,6 +171,8 @@ def test_gradients_are_not_kept_and_no_grad_does_not_disturb():
     ("options", "message"),
     [
         ({"probes": -1}, "probes must be at least 0, got -1"),
+        ({"batch": 0}, "batch must be at least 1, got 0"),
+        ({"batch": 2.5}, "batch must be a whole number"),
         ({"t_min": 0.0}, r"t_min must lie in \(0, 1\), got 0.0"),
         ({"t_min": 1.0}, r"t_min must lie in \(0, 1\), got 1.0"),
     ],

@@ -1,5 +1,6 @@
 """The score model: its three methods agree, its inputs are checked, its weights survive."""
 
+import math
 import re
 from dataclasses import replace
 
@@ -177,9 +178,48 @@ def test_images_of_another_shape_are_errors(x, shape):
         (lambda: model.denoise(x, 0.5, Z), "x_t"),
         (lambda: model.encode(x), "x_0"),
     ):
-        message = f"{name} must have shape (batch, 1, 8, 8), got {shape}"
+        message = f"{name} must be floats of shape (batch, 1, 8, 8), got torch.float32 {shape}"
         with pytest.raises(ValueError, match=re.escape(message)):
             call()
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool])
+def test_images_of_integers_are_errors(dtype):
+    # Bytes of 0 to 255 are no pixels in [−1, 1], and their codes would look like any others.
+    model, x = ScoreModel(SMALL), X.to(dtype)
+    for call in (
+        lambda: model.score(x, 0.5, Z), lambda: model.denoise(x, 0.5, Z),
+        lambda: model.encode(x), lambda: model.code_distribution(x),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=f"must be floats of shape .*, got {dtype}"):
+            call()
+
+
+def test_images_that_are_no_tensor_are_errors():
+    for x, kind in ((X.numpy(), "ndarray"), (X.tolist(), "list")):
+        for call in (
+            lambda x=x: ScoreModel(SMALL).score(x, 0.5, Z),
+            lambda x=x: new(SMALL).encode(x),
+        ):
+            with pytest.raises(TypeError, match=f"must be a tensor of floats .*, got {kind}"):
+                call()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_images_that_are_not_finite_have_no_code(value):
+    x = X.clone()
+    x[1, 0, 2, 3] = value
+    for call in (new(SMALL).encode, new(SMALL).code_distribution):
+        with pytest.raises(ValueError, match="x_0 must be finite"):
+            call(x)
+
+
+@pytest.mark.parametrize("probabilistic", [True, False])
+def test_noise_of_another_shape_than_the_codes_is_an_error(probabilistic):
+    model = new(replace(SMALL, probabilistic=probabilistic))
+    message = "noise must have the shape of the codes, (3, 2), got (1, 2)"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        model.encode(X, Z[:1])
 
 
 @pytest.mark.parametrize("t", [0.0, -0.1, torch.tensor([0.5, 0.0, 0.5])])
@@ -250,15 +290,25 @@ def test_labels_out_of_range_are_errors(y):
         ({"channels": (8, 2)}, "channels must be at least 4 each"),
         ({"channels": (7, 8)}, "the first one even"),
         ({"num_classes": 3}, "either num_classes or latent"),
-        ({"latent": -1}, "latent 0 or more"),
+        ({"latent": -1}, "latent must be at least 0, got -1"),
+        ({"latent": 2.5}, "latent must be a whole number"),
+        ({"latent": 0, "num_classes": 2.5}, "num_classes must be a whole number"),
+        ({"blocks": True}, "blocks must be a whole number"),
+        ({"image_shape": (1, 8.0, 8)}, "image_shape must be whole numbers"),
+        ({"channels": (8, 8.5)}, "channels must be whole numbers"),
+        ({"channels": 8}, "channels must be whole numbers"),
+        ({"attention": ("8",)}, "attention must be whole numbers"),
+        ({"encoder_channels": (8, 1)}, "encoder_channels must be whole numbers of at least 4 each"),
+        ({"probabilistic": "yes"}, "probabilistic must be True or False, got 'yes'"),
         ({"latent": 0, "num_classes": 1}, "num_classes must be 0 or at least 2"),
         ({"parametrisation": "ddim"}, "parametrisation must be 'edm' or 'paper', got 'ddim'"),
-        ({"features": "wavelet"}, "kind must be 'positional' or 'fourier', got 'wavelet'"),
+        ({"features": "wavelet"}, "features must be 'positional' or 'fourier', got 'wavelet'"),
         ({"sigma_min": 60.0}, "0 < sigma_min < sigma_max"),
         ({"network": "resnet"}, "network must be 'unet' or 'dense', got 'resnet'"),
         ({"blocks": 0}, "blocks must be at least 1"),
-        ({"dropout": 1.0}, "dropout in [0, 1)"),
-        ({"sigma_data": 0.0}, "sigma_data positive"),
+        ({"dropout": 1.0}, "dropout must lie in [0, 1), got 1.0"),
+        ({"dropout": math.nan}, "dropout must lie in [0, 1), got nan"),
+        ({"sigma_data": 0.0}, "sigma_data must be a finite number larger than 0, got 0.0"),
         ({"attention": (16,)}, "resolutions of the network, (8, 4), got [16]"),
         ({"attention": (8, 2)}, "resolutions of the network, (8, 4), got [2]"),
         ({"image_shape": (2,), "attention": (2,)}, "resolutions of the network, (), got [2]"),
@@ -290,6 +340,18 @@ def test_saved_model_comes_back_exactly(config, tmp_path):
     x, z = batch(config)
     z = torch.tensor([0, 1, 2]) if config.num_classes else z
     assert torch.equal(loaded.score(x, 0.4, z), model.score(x, 0.4, z))
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.complex64, "half"])
+def test_weights_are_saved_as_floats_only(dtype, tmp_path):
+    with pytest.raises(ValueError, match="dtype must be a floating-point type, got"):
+        new(SMALL).save_pretrained(tmp_path / "model", dtype=dtype)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_device_without_a_name_is_an_error_before_anything_is_read(tmp_path):
+    with pytest.raises(ValueError, match="device must be a name like 'cpu' .*, got 'gpu'"):
+        ScoreModel.from_pretrained(tmp_path / "nothing", "gpu")
 
 
 def test_a_model_without_an_encoder_is_not_saved_as_one(tmp_path):

@@ -415,7 +415,7 @@ CASES = {
     ],
     # likelihood
     "likelihood.log_likelihood": lambda k: [
-        likelihood.log_likelihood(k.score, SDE, k.points, n, k.generator, tolerance=1e-2)
+        likelihood.log_likelihood(k.score, SDE, k.points, n, k.generator, tolerance=1e-2, batch=2)
         for n in (0, 1)
     ],
     # model
@@ -540,6 +540,9 @@ CASES = {
     # types
     "types.checks.some": lambda k: contract.checks.some("x", k.images),
     "types.checks.floating": lambda k: contract.checks.floating("x", k.images, k.shape),
+    "types.checks.same_shape": lambda k: contract.checks.same_shape(
+        "noise", k.noise, "x_0", k.images
+    ),
     "types.checks.one_or_each": lambda k: contract.checks.one_or_each(
         "value", k.t, k.images, k.dtype
     ),

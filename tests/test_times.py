@@ -252,6 +252,12 @@ def test_impossible_densities_are_errors(edges, values, message):
         DensityTime(torch.tensor(edges), torch.tensor(values))
 
 
+@pytest.mark.parametrize("spread", [-1.0, 0.0, float("nan"), float("inf")])
+def test_a_spread_that_is_none_is_an_error(spread):
+    with pytest.raises(ValueError, match=f"spread must be a finite .* than 0, got {spread}"):
+        log_normal_sigma(SDE, 2.0, spread)
+
+
 @pytest.mark.parametrize("t_min", [-0.1, 0.0, 1.0, 2.0])
 def test_uniform_time_needs_a_positive_start_below_one(t_min):
     with pytest.raises(ValueError, match="t_min"):

@@ -23,6 +23,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from scorerep.checkpoint.cards import CARD, WEIGHTS, read_card
 from scorerep.checkpoint.files import CheckpointError, write_bytes
 from scorerep.checkpoint.page import card_text
+from scorerep.types.devices import named_device
 
 SHIPPED = Path(__file__).resolve().parents[2] / "book" / "checkpoints"
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
@@ -145,6 +146,8 @@ class Shared(
             model_card_kwargs: what ``push_to_hub`` gives; README.md and config.json are then
                 written too, and the card keeps what it said when the model was read.
         """
+        if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+            raise ValueError(f"dtype must be a floating-point type, got {dtype}")
         folder = Path(folder)
         if model_card_kwargs is None:
             self._write(folder, dtype, **card)
@@ -157,7 +160,9 @@ class Shared(
         write_bytes(folder / "README.md", readme.encode())
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, device: str = "cpu", **hub) -> "Shared":
+    def from_pretrained(
+        cls, name: str | Path, device: torch.device | str = "cpu", **hub
+    ) -> "Shared":
         """The model of this ``name`` (see ``locate``), in evaluation mode, float32.
 
         Args:
@@ -166,7 +171,7 @@ class Shared(
 
         Errors name the file at fault.
         """
-        folder = locate(name, **hub)
+        device, folder = named_device(device), locate(name, **hub)
         model = cls._read(folder, device)
         own = ("model", "format", "weights_sha256")  # written anew
         model.card = {k: v for k, v in read_card(folder).items() if k not in own}

@@ -177,7 +177,8 @@ def sample_grid(
     z = torch.zeros(checks.whole("side", side, 1) ** 2, model.config.latent)
     low, high = (_corner(name, value) for name, value in (("low", low), ("high", high)))
     z[:, :2] = low + (high - low) * code_grid(0, 1, side)
-    z, generator = z.to(*place_of(model, z)), Generator().manual_seed(seed)
+    generator = Generator().manual_seed(checks.whole("seed", seed, 0, 2**63 - 1))
+    z = z.to(*place_of(model, z))
     noise = _prior(model, 1, z, generator).expand(len(z), *model.config.image_shape)
     x_0 = getattr(sampling, sampler)(
         sampling.condition(model, z), model.sde, noise,

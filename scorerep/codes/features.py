@@ -91,7 +91,7 @@ def feature_table(
 def initial(model: ScoreModel, seed: int) -> ScoreModel:
     """The ``model`` with weights as they are before training; torch's own stream is left alone."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(checks.whole("seed", seed, 0, 2**63 - 1))
         fresh = ScoreModel(model.config)
     return fresh.to(model.device, model.dtype).eval()
 

@@ -116,8 +116,7 @@ class Autoencoder(nn.Module):
 
     def decode(self, z: Codes) -> Data:
         """D(z), of the shape of the images; ``ValueError`` for a code of another length."""
-        if z.ndim != 2 or z.shape[1] != self.config.latent:
-            raise ValueError(f"z must be (batch, {self.config.latent}), got {tuple(z.shape)}")
+        checks.floating("z", z, (self.config.latent,), finite=False)
         return self.decoder(z.to(*place_of(self, z))).to(z)
 
 
@@ -189,8 +188,8 @@ class Reconstruction(Objective):
         z = mean
         if log_variance is not None:
             z = mean + torch.exp(0.5 * log_variance) * draws.code_noise
-        error = (model.decode(z) - x_0).square().mean()
+        error = (model.decode(z) - x_0).to(single_at_least(x_0.dtype)).square().mean()
         regulariser = self._regulariser(mean, log_variance)
         code_std = mean.detach().std(0).min() if len(mean) > 1 else x_0.new_zeros(())
-        total = error + self.regulariser_weight * regulariser
+        total = self._total(error, self.regulariser_weight, regulariser)
         return Losses(total, error.detach(), regulariser.detach(), code_std)

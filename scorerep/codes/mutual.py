@@ -125,8 +125,8 @@ class _Both(Objective):
         x, y, noise = x_0[:, :d], x_0[:, d:], draws.noise[:, :d]
         plain = denoising_score_matching(model.plain, x, draws.t, noise).mean()
         given = denoising_score_matching(model.given, x, draws.t, noise, y).mean()
-        nothing = x.new_zeros(())
-        return Losses(plain + given, (plain + given).detach(), nothing, nothing)
+        total, nothing = plain + given, x.new_zeros(())
+        return Losses(total, total.detach(), nothing, nothing)
 
 
 def estimate(
@@ -164,7 +164,7 @@ def estimate(
         ValueError: x and y of different lengths, of fewer than 20 points, not finite, or constant;
             a pair of two SDEs.
     """
-    levels, seed = checks.whole("levels", levels, 2), checks.whole("seed", seed, 0, 2**63 - 1)
+    levels, seed = checks.whole("levels", levels, 2), checks.whole("seed", seed, 0, 2**32 - 1)
     generator = Generator().manual_seed(seed)
     if pair is None:
         rows = [prepared(*named, normal_scores) for named in (("x", x), ("y", y))]

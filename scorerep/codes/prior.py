@@ -124,7 +124,7 @@ def flow_prior(
         channels: hidden widths of its layers.
     """
     z = _codes("codes", codes)
-    seed, whitened = checks.whole("seed", seed, 0, 2**63 - 1), Whitened(z)
+    seed, whitened = checks.whole("seed", seed, 0, 2**32 - 1), Whitened(z)
     config = ModelConfig(
         image_shape=(z.shape[1],), channels=tuple(channels), latent=0, dropout=0.0,
         sigma_data=1.0, sigma_max=20.0,

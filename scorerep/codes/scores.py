@@ -79,6 +79,7 @@ def few_label_accuracy(
     codes, labels = _pair(train_codes, train_labels)
     classes, sizes = np.unique(labels, return_counts=True)
     count, draws = checks.whole("count", count, 0), checks.whole("draws", draws, 0)
+    seed = checks.whole("seed", seed, 0)
     each, left = divmod(count, len(classes))
     if draws < 1 or left or not 1 <= each <= sizes.min():
         raise ValueError(

@@ -130,7 +130,7 @@ class TimeCodeObjective(Objective):
         regulariser = self._regulariser(z, None)
         weight = 0.0 if self.frozen_encoder else self.regulariser_weight
         code_std = z.detach().std(0).min() if len(z) > 1 else x_0.new_zeros(())
-        total = matching + weight * regulariser
+        total = self._total(matching, weight, regulariser)
         return Losses(total, matching.detach(), regulariser.detach(), code_std)
 
 
@@ -200,7 +200,8 @@ def features_at(
     The noise is drawn with ``seed``; a clean image with a high t is nothing the network ever saw.
     Features are means over ``pool`` × ``pool`` fields, float32, on the device of the data.
     """
-    generator, batch = torch.Generator().manual_seed(seed), checks.whole("batch", batch, 1)
+    seed, batch = checks.whole("seed", seed, 0, 2**63 - 1), checks.whole("batch", batch, 1)
+    generator = torch.Generator().manual_seed(seed)
     parts = []
     for start in range(0, len(data), batch):
         x = data.batch(slice(start, start + batch))

@@ -48,12 +48,17 @@ class ClassifierConfig:
         checks.whole("num_classes", self.num_classes, 2)
         checks.whole("blocks", self.blocks, 1)
         checks.number("sigma_data", self.sigma_data, above=0.0)
+        for name in ("image_shape", "channels"):
+            checks.wholes(name, getattr(self, name), 0)
         if not self.channels or min(self.channels) < 4 or self.channels[0] % 2:
             raise ValueError(
                 f"channels must be at least 4 each, the first one even, got {self.channels}"
             )
-        if len(self.image_shape) not in (1, 3):
-            raise ValueError(f"image_shape must have 1 or 3 numbers, got {self.image_shape}")
+        if len(self.image_shape) not in (1, 3) or min(self.image_shape) < 1:
+            raise ValueError(
+                "image_shape must be (channel, height, width) or (dimension,), "
+                f"got {self.image_shape}"
+            )
 
     @property
     def latent(self) -> int:
@@ -113,7 +118,7 @@ class NoisyClassifier(nn.Module):
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float32, **card):
         """Write ``model.safetensors`` and ``card.json``; ``card`` adds entries to the latter."""
-        if not dtype.is_floating_point:
+        if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
             raise ValueError(f"dtype must be a floating-point type, got {dtype}")
         weights = {name for name, _ in self.named_parameters()}  # frequencies keep their precision
         tensors = {k: v.to(dtype) if k in weights else v for k, v in self.state_dict().items()}
@@ -173,7 +178,7 @@ def fit_classifier(
         )
     if tuple(data.image_shape) != tuple(config.image_shape):
         raise ValueError(f"image_shape is {config.image_shape}, the data's {data.image_shape}")
-    folder = Path(folder)
+    folder, seed = Path(folder), checks.whole("seed", seed, 0, 2**32 - 1)
     checkpoint.check_writable(folder)
     made = {
         "noisy_classifier": checkpoint.to_json(config), "seed": seed,

@@ -1,8 +1,9 @@
 """What fixes a model's architecture: a dataclass that is stored beside the weights."""
 
-import math
 from dataclasses import dataclass
 from typing import Literal
+
+from scorerep.types import checks
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,14 @@ class ModelConfig:
     """σ(1), in pixel units."""
 
     def __post_init__(self):
+        for name in ("image_shape", "channels", "attention"):
+            checks.wholes(name, getattr(self, name), 0)
+        checks.wholes("encoder_channels", self.encoder_channels, 4)
+        checks.whole("latent", self.latent, 0)
+        checks.whole("num_classes", self.num_classes, 0)
+        checks.whole("blocks", self.blocks, 1)
+        checks.number("sigma_data", self.sigma_data, above=0.0)
+        checks.truth("probabilistic", self.probabilistic)
         if len(self.image_shape) not in (1, 3) or min(self.image_shape) < 1:
             raise ValueError(
                 "image_shape must be (channel, height, width) or (dimension,), "
@@ -55,10 +64,12 @@ class ModelConfig:
             raise ValueError(
                 f"channels must be at least 4 each, the first one even, got {self.channels}"
             )
+        if self.features not in ("positional", "fourier"):
+            raise ValueError(f"features must be 'positional' or 'fourier', got {self.features!r}")
         if self.num_classes and self.latent:
             raise ValueError("give either num_classes or latent, not both: set latent=0 for labels")
-        if self.num_classes == 1 or min(self.num_classes, self.latent) < 0:
-            raise ValueError("num_classes must be 0 or at least 2, latent 0 or more")
+        if self.num_classes == 1:
+            raise ValueError("num_classes must be 0 or at least 2, got 1")
         if not 0 <= self.code_dropout <= 1 or self.code_dropout and not self.conditions:
             raise ValueError(
                 "code_dropout must lie in [0, 1], and be 0 for a model without code or labels, "
@@ -70,11 +81,8 @@ class ModelConfig:
             raise ValueError(
                 f"parametrisation must be 'edm' or 'paper', got {self.parametrisation!r}"
             )
-        if self.blocks < 1 or not 0 <= self.dropout < 1 or not 0 < self.sigma_data < math.inf:
-            raise ValueError(
-                "blocks must be at least 1, dropout in [0, 1) and sigma_data positive, got "
-                f"{self.blocks}, {self.dropout} and {self.sigma_data}"
-            )
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must lie in [0, 1), got {self.dropout}")
         if unknown := sorted(set(self.attention) - set(self.resolutions)):
             raise ValueError(
                 f"attention must name resolutions of the network, {self.resolutions}, got {unknown}"

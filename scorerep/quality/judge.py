@@ -60,7 +60,7 @@ def train_classifier(
     """
     iterations = checks.whole("iterations", iterations, 1)
     batch_size = checks.whole("batch_size", batch_size, 2, len(data))
-    seed = checks.whole("seed", seed, 0, 2**63 - 1)
+    seed = checks.whole("seed", seed, 0, 2**32 - 1)
     torch.manual_seed(seed)
     model = ImageClassifier(data.image_shape, len(data.classes)).to(data.images.device)
     optimizer = torch.optim.AdamW(model.parameters())

@@ -5,6 +5,7 @@ SIGTERM it finishes its step and saves; killed, it goes on from its last save.
 """
 
 import logging
+import math
 import os
 import time
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from scorerep.runs import folder as folders
 from scorerep.runs.experiment import Experiment
 from scorerep.runs.stop import Stopped, any_process, stop_noted
 from scorerep.training import Optimisation, make_accelerator, training_loop
+from scorerep.types import checks
 
 LOG = logging.getLogger(__name__)
 AGREE_EVERY = 10  # steps between two looks of several processes at whether one was stopped
@@ -41,10 +43,13 @@ def fit(
 ) -> ScoreModel:
     """Train, or go on training, ``experiment`` on ``data``; returns the averaged model.
 
+    No loss of held-out images is computed on the way: a loop of your own over ``training_loop``
+    can do so between two steps, with ``state.averaged``.
+
     Args:
         folder: receives ``model.safetensors``, ``training.safetensors`` and ``card.json``; a
             first phase of its own for the encoder lives in ``folder/encoder``.
-        save_every: seconds between checkpoints.
+        save_every: seconds between checkpoints; infinite for one at the end.
         tensorboard: also write event files to ``folder/tensorboard``.
         stop_after: stop at this step, as if interrupted (for tests and for short sessions).
         start: a folder of weights, encoder and all, that a new run begins with instead of
@@ -59,6 +64,7 @@ def fit(
         ValueError: the data's image shape or number of classes is not the model's.
     """
     folder, first = Path(folder), experiment.first_phase()
+    _check_limits(save_every, stop_after)
     folders.check_data(experiment, data)
     objective = experiment.objective()
     writer = summary_writer(folder / "tensorboard") if tensorboard else None
@@ -132,6 +138,13 @@ def train_for(
     return model, card["iterations_done"]
 
 
+def _check_limits(save_every: float, stop_after: int | None):
+    if save_every != math.inf:
+        checks.number("save_every", save_every, least=0.0)
+    if stop_after is not None:
+        checks.whole("stop_after", stop_after, 1)
+
+
 def named(losses: Losses) -> dict[str, float]:
     """What a card keeps of the losses of a score model."""
     names = ("matching", "regulariser", "code_std")
@@ -171,8 +184,7 @@ def fit_module(
         writer: of TensorBoard's event files, or None.
         losses_named: entries of the card for the mean losses of a hundredth of the run.
     """
-    if stop_after is not None and stop_after < 1:
-        raise ValueError(f"stop_after must be at least 1, got {stop_after}")
+    _check_limits(save_every, stop_after)
     clock = time.monotonic if processor_seconds is None else time.process_time
     accelerator, total = make_accelerator(optimisation), optimisation.total_iterations
     resume = state_file if state_file is not None and Path(state_file).exists() else None

@@ -22,6 +22,10 @@ and ``restore`` comes back.
 ``score`` is asked with x_t in the dtype of ``x`` and with t as a scalar tensor on its device, which
 was put there once: no step waits for the device. Half-precision states are kept in float32.
 
+The book needs no more than these five. DPM-Solver++, and the range and factor of the noise in the
+stochastic sampler of Karras et al. (2022), are not provided; ``walk.sampler`` makes a sampler of
+your own generator of (t, x_t). A seed for each image is a matter of the ``x`` that is given.
+
 samplers    the five;   walk    what they share;   fields    scores as functions of x_t and t
 inversion   the flow from data to noise, and back
 """

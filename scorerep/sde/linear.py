@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from scorerep.sde.tensors import as_level, check_range, expand_as
-from scorerep.types import Data, Level, Times
+from scorerep.types import Data, Level, Times, checks
 from scorerep.types.devices import normal, readable, single_at_least
 
 T_MIN = 1e-5  # smallest time used for training and sampling; the kernel has no score at t = 0
@@ -71,11 +71,13 @@ class LinearSDE(ABC):
     def perturb(self, x_0: Data, t: Level, noise: Data) -> Data:
         """x_t = α x_0 + τ ε for standard normal ``noise`` ε of the shape of x_0."""
         mean, std = self._kernel(x_0, t)
+        checks.same_shape("noise", noise, "x_0", x_0)
         return (mean + std * noise.to(mean.dtype)).to(x_0.dtype)
 
     def kernel_score(self, x_t: Data, x_0: Data, t: Level) -> Data:
         """∇ log p_0t(x_t | x_0) = (α x_0 − x_t)/τ²; ``ValueError`` at t = 0: there is none."""
         mean, std = self._kernel(x_0, t)
+        checks.same_shape("x_t", x_t, "x_0", x_0)
         if readable(std) and bool((std == 0).any()):
             raise ValueError("t must be positive: the kernel has no score at t = 0")
         return ((mean - x_t) / std**2).to(x_0.dtype)
@@ -92,6 +94,7 @@ class LinearSDE(ABC):
 
     def _drift(self, x: Data, score: Data, t: Level, factor: float) -> Data:
         rate, g2 = (self._coefficient(a, t, x) for a in (self.drift_rate, self.g2))
+        checks.same_shape("score", score, "x", x)
         drift = rate * x.to(rate.dtype) - factor * g2 * score.to(g2.dtype)
         return drift.to(x.dtype)
 
@@ -124,9 +127,14 @@ class LinearSDE(ABC):
     @staticmethod
     def _coefficient(function, t: Level, x: Data) -> Tensor:
         """α, τ, f or g² at t, to be multiplied with x: on its device, in its precision or more."""
+        if not isinstance(x, Tensor):
+            raise TypeError(f"data to diffuse must be a tensor of floats, got {type(x).__name__}")
         if not x.is_floating_point():
             raise ValueError(f"data to diffuse must be floating-point numbers, got {x.dtype}")
         level = function(t).to(single_at_least(x.dtype))
+        if level.shape not in ((), x.shape[:1]):
+            shapes = f"({len(x)},), got {tuple(level.shape)}"
+            raise ValueError(f"t must be one number or one for each item of x, {shapes}")
         if level.ndim or level.device.type != "cpu":
             level = level.to(x.device)  # a scalar of the CPU meets any device without a copy
         return expand_as(level, x)

@@ -30,7 +30,7 @@ from scorerep.training.optimisation import Optimisation
 from scorerep.training.optimisers import make_optimizer, set_rates
 from scorerep.training.randomness import dropout_of, seed_draws
 from scorerep.training.state import TrainingState
-from scorerep.types import Data, Labels
+from scorerep.types import Data, Labels, checks
 from scorerep.types.devices import readable
 
 CHECK_EVERY = 100  # steps on an accelerator between two looks at whether all losses were finite
@@ -66,7 +66,9 @@ def training_loop(
             its ``labels`` are used by a model of labels only. Every process has all of it and
             prepares the whole batch, of which it takes its share: meant for up to eight GPUs.
         objective: of the first ``iterations`` steps; the frozen phase replaces t by uniform t.
-        seed: of batches, noise and dropout; 0 or more. Torch's own stream is left as it is.
+        seed: of batches, noise and dropout, in 0..2³² − 1. Torch's own stream is left as it is.
+            Several processes draw other dropout masks than one would: their run is that of one
+            process with dropout 0 only.
         resume: a file that ``TrainingState.save`` wrote, on this or another kind of device.
 
     Raises:
@@ -74,7 +76,7 @@ def training_loop(
             weights; on an accelerator at the latest ``CHECK_EVERY`` steps after it, and before
             anything of it is saved or handed out as ``averaged``.
         ValueError: if the batch is larger than the data or not divisible by the processes, the
-            data have no labels for a model of them, or the seed is negative; at once.
+            data have no labels for a model of them, or the seed is out of range; at once.
     """
     accelerator = accelerator or make_accelerator(optimisation)
     pieces = accelerator.num_processes * optimisation.accumulate
@@ -83,8 +85,7 @@ def training_loop(
             f"batch_size must be at most the {len(data)} images and divisible by processes times "
             f"accumulate, {pieces}, got {optimisation.batch_size}"
         )
-    if seed < 0:
-        raise ValueError(f"seed must be 0 or more, got {seed}")
+    seed = checks.whole("seed", seed, 0, 2**32 - 1)
     if _config(model, "num_classes") and getattr(data, "labels", None) is None:
         raise ValueError("data must have labels, (len(data),) integers, for a model of num_classes")
     return _steps(model, data, objective, optimisation, seed, resume, accelerator)
@@ -97,6 +98,7 @@ def _steps(model, data, objective, optimisation, seed, resume, accelerator):
     # The encoder gets no gradient once it is frozen.
     if objective.frozen_encoder or optimisation.frozen_iterations:
         accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=True)
+    # Weights keep the caller's layout: whether channels_last pays was not measured.
     loss = Loss(model)
     if optimisation.compile:
         loss.compile()
@@ -120,7 +122,7 @@ def _steps(model, data, objective, optimisation, seed, resume, accelerator):
             objective = replace(objective, times=UniformTime(), proposal=None, frozen_encoder=True)
         indices = batch_indices(step, len(data), optimisation.batch_size, seed, device)
         x_0 = data.batch(indices).to(device, dtype)
-        # Drawn for the global batch on every process, then cut: two processes equal one.
+        # Drawn for the global batch on every process, then cut: but for dropout, two equal one.
         draws = objective.draw(x_0, latent, seed_draws(generator, seed, step))
         y = data.labels[indices] if labelled else None
         set_rates(optimizer, optimisation, step)

@@ -1,7 +1,10 @@
 """How long and how fast: the budget of a run, its learning rate and its warm-ups."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
+
+from scorerep.types import checks
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Optimisation:
     regulariser_warmup: int = 0
     """Steps over which the code's regulariser comes in, 0 for none (the paper says nothing)."""
     clip: float = 1.0
-    """Largest norm of the gradient."""
+    """Largest norm of the gradient; infinite for no limit."""
     ema: float = 0.999
     """Decay of the averaged weights; ramps up as (1 + n)/(10 + n)."""
     precision: Literal["no", "bf16", "fp16"] = "no"
@@ -39,21 +42,24 @@ class Optimisation:
     """Parts in which a process computes its share of a batch, one after another, to save memory."""
 
     def __post_init__(self):
-        if min(self.batch_size, self.warmup, self.learning_rate, self.clip) <= 0:
-            raise ValueError("batch_size, warmup, learning_rate and clip must be positive")
-        if self.accumulate < 1:
-            raise ValueError(f"accumulate must be at least 1, got {self.accumulate}")
-        if self.iterations < 0 or self.total_iterations <= 0:
+        for name, least in (
+            ("iterations", 0), ("frozen_iterations", 0), ("batch_size", 1), ("warmup", 1),
+            ("regulariser_warmup", 0), ("accumulate", 1),
+        ):  # fmt: skip
+            checks.whole(name, getattr(self, name), least)
+        if not self.total_iterations:
             raise ValueError("iterations must be positive, or 0 with frozen_iterations")
-        if not 0 <= self.ema < 1 or min(self.frozen_iterations, self.regulariser_warmup) < 0:
-            raise ValueError(
-                "ema must lie in [0, 1); frozen_iterations and regulariser_warmup "
-                "must not be negative"
-            )
+        for name in ("learning_rate", "muon_learning_rate"):
+            checks.number(name, getattr(self, name), above=0.0)
+        if self.clip != math.inf:
+            checks.number("clip", self.clip, above=0.0)
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema must lie in [0, 1), got {self.ema}")
+        if self.precision not in ("no", "bf16", "fp16"):
+            raise ValueError(f"precision must be 'no', 'bf16' or 'fp16', got {self.precision!r}")
+        checks.truth("compile", self.compile)
         if self.optimizer not in ("adam", "muon"):
             raise ValueError(f"optimizer must be 'adam' or 'muon', got {self.optimizer!r}")
-        if not self.muon_learning_rate > 0:
-            raise ValueError(f"muon_learning_rate must be positive, got {self.muon_learning_rate}")
         if not 0 <= self.decay <= 1:
             raise ValueError(f"decay must lie in [0, 1], got {self.decay}")
 

@@ -29,6 +29,17 @@ def whole(name: str, value, least: int, most: int | None = None) -> int:
     return number
 
 
+def wholes(name: str, values, least: int):
+    """``values``, whole numbers of at least ``least`` each; there may be none."""
+    try:
+        for value in values:
+            whole(name, value, least)
+    except (TypeError, ValueError):
+        wanted = f"whole numbers of at least {least} each"
+        raise ValueError(f"{name} must be {wanted}, got {values!r}") from None
+    return values
+
+
 def number(name: str, value, least: float = -math.inf, above: float = -math.inf) -> float:
     """``value``, a finite number of at least ``least`` and larger than ``above``."""
     try:
@@ -42,6 +53,13 @@ def number(name: str, value, least: float = -math.inf, above: float = -math.inf)
     return number
 
 
+def truth(name: str, value) -> bool:
+    """``value``, True or False: "no" and 1 are neither."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be True or False, got {value!r}")
+    return value
+
+
 def floating(name: str, x, shape: tuple[int, ...] | None = None, finite: bool = True) -> Tensor:
     """x, a floating-point tensor ``(batch, *shape)``, without NaN or infinity if ``finite``."""
     wanted = "(batch, ...)" if shape is None else f"(batch, {', '.join(map(str, shape))})"
@@ -52,6 +70,17 @@ def floating(name: str, x, shape: tuple[int, ...] | None = None, finite: bool = 
         raise ValueError(f"{name} must be floats of shape {wanted}, got {x.dtype} {tuple(x.shape)}")
     if finite and readable(x) and not bool(x.detach().isfinite().all()):
         raise ValueError(f"{name} must be finite, but contains NaN or infinity")
+    return x
+
+
+def same_shape(name: str, x, whose: str, like: Tensor) -> Tensor:
+    """x, a tensor of the shape that ``like`` has, which the error calls ``whose``."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name} must be a tensor, got {type(x).__name__}")
+    if x.shape != like.shape:
+        raise ValueError(
+            f"{name} must have the shape of {whose}, {tuple(like.shape)}, got {tuple(x.shape)}"
+        )
     return x
 
 

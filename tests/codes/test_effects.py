@@ -150,6 +150,8 @@ def test_grids_of_toy_models_and_options_out_of_range():
         ({"low": float("nan")}, "low must be a finite number or two"),
         ({"high": torch.ones(3)}, "high must be a finite number or two"),
         ({"sampler": "ddim"}, "sampler must be one of heun"),
+        ({"seed": 2**70}, r"seed must lie in 0\.\.9223372036854775807, got"),
+        ({"seed": -1}, "seed must lie in"),
     ):
         with pytest.raises(ValueError, match=message):
             sample_grid(toy, **{"low": -1, "high": 1, "steps": 3, **options})

@@ -229,6 +229,10 @@ def test_bad_input_is_named():
         (lambda: bootstrap_interval([1.0, 2.0], seed=-1), "seed must be at least 0, got -1"),
         (lambda: silhouette(codes, labels, most=1), "most must be at least 2, got 1"),
         (lambda: silhouette(codes, labels, seed=-1), "seed must lie in"),
+        (
+            lambda: few_label_accuracy(codes, labels, codes, labels, seed=-1),
+            "seed must be at least 0, got -1",
+        ),
         (lambda: knn_accuracy(codes, labels, codes, labels, k=1.5), "k must be a whole number"),
         (lambda: linear_r2(codes, labels + math.inf, codes, labels), "must not be infinite"),
         (lambda: silhouette(codes[:0], labels[:0]), "codes must be of at least one image"),

@@ -150,6 +150,27 @@ def test_fitted_classifier_resumes_and_is_the_one_on_disk(tmp_path):
         fit_classifier(SMALL, data, faster, tmp_path / "b", progress=False)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"image_shape": (1, 8.0, 8)}, "image_shape must be whole numbers"),
+        ({"image_shape": (1, 0, 8)}, "image_shape must be"),
+        ({"channels": (8, 8.5)}, "channels must be whole numbers"),
+    ],
+)
+def test_impossible_classifiers_are_errors(changes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(SMALL, **changes)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_out_of_range_is_an_error_before_anything_is_written(tmp_path, seed):
+    data = load_data("digits").subset(96)
+    with pytest.raises(ValueError, match="seed must lie in"):
+        fit_classifier(SMALL, data, BUDGET, tmp_path / "a", seed=seed, progress=False)
+    assert not list(tmp_path.iterdir())
+
+
 def test_accuracy_counts_the_class_that_was_asked_for():
     class Judge(torch.nn.Module):
         def forward(self, x):

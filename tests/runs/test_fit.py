@@ -272,6 +272,19 @@ def test_impossible_experiments_are_refused_when_they_are_made(changes, message)
         Experiment(**changes)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"save_every": float("nan")}, {"save_every": -1.0}, {"save_every": "never"},
+        {"stop_after": 0}, {"stop_after": 1.5}, {"stop_after": True},
+    ],
+)  # fmt: skip
+def test_limits_that_are_none_are_errors_before_anything_is_written(digits, tmp_path, options):
+    with pytest.raises(ValueError, match=f"{next(iter(options))} must be"):
+        fit(TINY, digits, tmp_path / "run", progress=False, **options)
+    assert not list(tmp_path.iterdir())
+
+
 def test_missing_tensorboard_is_said_before_training(digits, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)

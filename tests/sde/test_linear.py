@@ -110,6 +110,36 @@ def test_t_outside_0_1_is_an_error_everywhere(t: Level):
             method(*((x, t, x) if method == SDE.perturb else (x, x, t)))
 
 
+def test_what_would_broadcast_over_the_data_is_refused():
+    # One noise for a whole batch is a mistake that no later step would show.
+    x, noise = normal(3, 1, 2, 2), normal(1, 1, 2, 2, seed=1)
+    for call, name in (
+        (lambda: SDE.perturb(x, 0.5, noise), "noise"),
+        (lambda: SDE.perturb(noise, 0.5, x), "noise"),
+        (lambda: SDE.perturb(x, 0.5, x[:, :, :1]), "noise"),
+        (lambda: SDE.kernel_score(noise, x, 0.5), "x_t"),
+        (lambda: SDE.reverse_drift(x, noise, 0.5), "score"),
+        (lambda: SDE.probability_flow_drift(x, noise, 0.5), "score"),
+    ):
+        with pytest.raises(ValueError, match=f"{name} must have the shape of x"):
+            call()
+    with pytest.raises(TypeError, match="noise must be a tensor, got float"):
+        SDE.perturb(x, 0.5, 1.0)
+    with pytest.raises(TypeError, match="data to diffuse must be a tensor of floats, got ndarray"):
+        SDE.perturb(x.numpy(), 0.5, x)
+
+
+@pytest.mark.parametrize("t", [[0.5] * 2, [0.5] * 4, [0.5], [[0.5], [0.5], [0.5]]])
+def test_times_of_another_number_than_the_data_are_refused(t):
+    x, t = normal(3, 1, 2, 2), torch.tensor(t)
+    for method, given in (
+        (SDE.perturb, (x, t, x)), (SDE.perturbation_kernel, (x, t)),
+        (SDE.kernel_score, (x, x, t)), (SDE.reverse_drift, (x, x, t)),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=r"t must be one number or one for each .*, \(3,\)"):
+            method(*given)
+
+
 @pytest.mark.parametrize("t", [0.0, torch.tensor([0.5, 0.0])])
 def test_kernel_has_no_score_at_t_0(t: Level):
     with pytest.raises(ValueError, match="t must be positive"):

@@ -357,9 +357,14 @@ def test_batch_that_does_not_fit_is_an_error_at_once(digits, changes):
         training_loop(new_model(), digits, OBJECTIVE, replace(BUDGET, **changes))
 
 
-def test_a_negative_seed_is_an_error_at_once(digits):
-    with pytest.raises(ValueError, match="seed must be 0 or more, got -1"):
-        training_loop(new_model(), digits, OBJECTIVE, BUDGET, seed=-1)
+@pytest.mark.parametrize("seed", [-1, 2**32, 2**70])
+def test_a_seed_out_of_range_is_an_error_at_once(digits, seed):
+    with pytest.raises(ValueError, match=rf"seed must lie in 0\.\.4294967295, got {seed}"):
+        training_loop(new_model(), digits, OBJECTIVE, BUDGET, seed=seed)
+
+
+def test_the_largest_seed_trains(digits):
+    assert next(training_loop(new_model(), digits, OBJECTIVE, BUDGET, seed=2**32 - 1)).step == 1
 
 
 @pytest.mark.parametrize(
@@ -376,11 +381,48 @@ def test_a_negative_seed_is_an_error_at_once(digits):
         {"muon_learning_rate": float("nan")},
         {"decay": -0.1},
         {"decay": 1.1},
+        {"ema": float("nan")},
+        {"learning_rate": 0.0},
+        {"precision": "fp8"},
+        {"precision": "float32"},
+        {"compile": "no"},
+        *(
+            {name: value}
+            for name in ("learning_rate", "muon_learning_rate")
+            for value in (float("nan"), float("inf"))
+        ),
+        *({"clip": value} for value in (0.0, -float("inf"), float("nan"))),
+        *(
+            {name: value}
+            for name in (
+                "iterations", "frozen_iterations", "batch_size", "warmup", "regulariser_warmup",
+                "accumulate",
+            )
+            for value in (2.5, True)
+        ),
+        {"batch_size": 0},
+        {"warmup": 0},
     ],
-)
+)  # fmt: skip
 def test_impossible_budgets_are_errors(bad):
-    with pytest.raises(ValueError, match=next(iter(bad))):
+    ((name, value),) = bad.items()
+    with pytest.raises(ValueError) as error:
         Optimisation(**bad)
+    sentence = str(error.value)
+    assert sentence.startswith(f"{name} must ") and "\n" not in sentence
+    assert name == "iterations" and value == 0 or sentence.endswith(f"got {value!r}"), sentence
+    other = {"iterations", "batch_size", "warmup", "learning_rate", "clip", "ema"} - {name}
+    assert not other & set(sentence.replace(",", " ").split())
+
+
+def test_an_infinite_clip_leaves_the_gradient_as_it_is(digits):
+    gradients = []
+    for clip in (float("inf"), 1e9):
+        model = new_model(replace(CONFIG, dropout=0.0))
+        next(training_loop(model, digits, OBJECTIVE, replace(BUDGET, clip=clip)))
+        gradients.append([p.grad for p in model.parameters() if p.grad is not None])
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+    assert all(bool(g.isfinite().all()) for g in gradients[0])
 
 
 def test_rates_fall_to_zero_at_the_end_of_each_phase():
