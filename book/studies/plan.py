@@ -55,6 +55,10 @@ def cheap() -> Iterator[Run]:
             "--partners", "other", "same", "--out", "book/results/pairs_partners.csv",
         ),
     )  # fmt: skip
+    yield Run(
+        "seed-codes", "Figures 3 and 7: do codes of other seeds look alike? Which penalty kills?",
+        hours=0.35, study=("book.studies.seed_codes", "--folder", "{runs}/seed-codes/runs"),
+    )  # fmt: skip
     for seed in SEEDS:
         yield Run(
             f"burden-s{seed}", "Section 1.2 on MNIST: do λ and σ_max come out the same by seed?",
