@@ -2,8 +2,8 @@
 
     python -m book.studies.floor_times
 
-Each command runs as a reader gives it, on two threads and on one: processor seconds, seconds of
-the clock and peak memory of its process. Images are those of the training split: 60,000 of MNIST,
+Each command runs as a reader gives it, on two threads: processor seconds, seconds of the clock and
+peak memory of its process. Images are those of the training split: 60,000 of MNIST,
 50,000 of CIFAR-10, which has to be there. Clock times want a machine that does nothing else.
 """
 
@@ -28,7 +28,7 @@ class Arguments:
 
     data: tuple[str, ...] = ("mnist", "cifar10")
     """Data sets."""
-    threads: tuple[int, ...] = (2, 1)
+    threads: tuple[int, ...] = (2,)
     """How many threads the command may use."""
     out: Path = Path("book/results/floor_times.csv")
     """The table; rows of the same data and threads are replaced."""
