@@ -60,7 +60,7 @@ CORE: dict[str, Spent] = {  # table: processor seconds to sum; rows that were no
 }  # fmt: skip
 CLOCK: dict[str, Spent] = {  # table: seconds of the clock, where nobody counted the processor's
     "fig4-mnist": _each(), "fig4-cifar": _each(), "fig4-mnist-unet": _each(),  # of a training
-    "codes": _each(),  # of the trainings of the encoders, some of which curves has too
+    "codes": _most("run", "network", "seed"),  # of a training; curves has some of these, too
     "curves": _most("run", "seed"),
     "recipes": _most("recipe", "seed", "machine", "precision"),
     "burden": lambda t: t.value[t.quantity == "seconds"],  # of a job
