@@ -38,7 +38,7 @@ from scorerep.times import UniformSigma, log_normal_sigma
 from scorerep.training import Optimisation, make_accelerator, training_loop
 
 SPLITS = ("train", "test")
-KEY = ["latent", "model", "finished", "seed"]
+KEY = ["latent", "model", "finished", "seed", "codes", "samples"]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Arguments:
     folder: Path = Path("runs/diversity")
     """Where the further training lives."""
     out: Path = Path("book/results/diversity.csv")
-    """The table; rows of the same model and length are replaced."""
+    """The table; rows of the same model, length, seed, codes and samples are replaced."""
 
 
 def sampled(model: ScoreModel, test: ImageData, arguments: Arguments) -> torch.Tensor:
@@ -114,7 +114,10 @@ def left_by_components(count: int, arguments: Arguments, folder: Path) -> list[d
     images = test.subset(arguments.codes).floats()
     pca = PrincipalComponents(train.subset(min(10_000, len(train))), count)
     left = (pca.decode(pca.encode(images)) - images).square().flatten(1).mean(1)
-    about = {"model": f"PCA-{count}", "latent": count, "finished": 0, "seed": experiment.seed}
+    about = {
+        "model": f"PCA-{count}", "latent": count, "finished": 0, "seed": experiment.seed,
+        "codes": len(images), "samples": 0,
+    }  # fmt: skip
     return [about | {"code": i, "spread": float(v)} for i, v in enumerate(left)]
 
 
@@ -133,16 +136,13 @@ def main(arguments: Arguments):
         for length, place in folders.items():
             about = {
                 "model": experiment.name, "latent": experiment.model.latent, "finished": length,
-                "seed": experiment.seed,
+                "seed": experiment.seed, "codes": arguments.codes, "samples": arguments.samples,
             }  # fmt: skip
             images = sampled(ScoreModel.from_pretrained(place), test, arguments)
             row = about | dict(
                 zip(("diversity", "low", "high"), diversity(images, arguments.seed), strict=True)
             )
-            row |= {
-                "codes": arguments.codes, "samples": arguments.samples,
-                "iterations": read_card(folder)["iterations_done"],
-            }  # fmt: skip
+            row |= {"iterations": read_card(folder)["iterations_done"]}
             print(
                 {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}, flush=True
             )

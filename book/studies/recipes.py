@@ -30,7 +30,7 @@ from scorerep.data.images import ImageData
 from scorerep.model import ScoreModel
 from scorerep.runs.experiment import Experiment
 from scorerep.runs.paper import BOOK, PAPER, Budget
-from scorerep.runs.tables import merge_rows
+from scorerep.runs.tables import has_row, merge_rows
 from scorerep.training import Optimisation, TrainingState, training_loop
 
 PLAIN = replace(PAPER["fig4-mnist"], name="paper", single_t=0.68)
@@ -138,10 +138,9 @@ def main(arguments: Arguments):
                 continue
             try:
                 with FileLock(arguments.folder / f"{number}-{seed}.lock", timeout=0):
-                    if arguments.out.exists():
-                        done = pd.read_csv(arguments.out, index_col=KEYS[:3])
-                        if (name, arguments.machine, seed) in done.index:
-                            continue
+                    run = dict(zip(KEYS, (name, arguments.machine, seed), strict=False))
+                    if has_row(arguments.out, run):
+                        continue
                     experiment = replace(experiment, seed=seed)
                     if name != "paper":
                         changed = replace(experiment.optimisation, precision=arguments.precision)

@@ -293,7 +293,8 @@ def test_study_keeps_spectra_and_gives_one_setting_the_arrays_without_normal_sco
     assert "spectrum" not in table and spectra.t.max() == 1
     for task in arguments.tasks[:1]:
         study.keep(Spectrum(np.linspace(0.05, 1, 4), np.ones(4), np.ones(4)),
-                   tmp_path / "mutual_spectra.csv", task, 0)  # fmt: skip
+                   tmp_path / "mutual_spectra.csv",
+                   {"task": task, "seed": 0, "points": 100})  # fmt: skip
     again = study.pd.read_csv(tmp_path / "mutual_spectra.csv")
     assert len(again) == 8 and again.standard_error.sum() == 4  # in the place of the first
     assert seen["standardised"].abs().max() > 1.2 * seen["denoisers"].abs().max()  # heavy tails
