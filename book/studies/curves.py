@@ -1,7 +1,7 @@
 """How a code comes about: its scores at stages of the training: results/curves.csv.
 
     python -m book.studies.curves fig5 --seeds 1 2
-    python -m book.studies.curves fig3-unet fig5-dense --seeds 0 1 2
+    python -m book.studies.curves fig5-dense fig2ab-dense --seeds 0 1 2
     python -m book.studies.curves fig5 --seeds 2 --iterations 6000    # goes on
 
 A run of the book like any other (the weights are kept in its folder), stopped at every stage to
@@ -9,6 +9,10 @@ score its code: fitted on 10,000 training images (column ``images``), scored on 
 Where the encoder
 is learned in a first phase of its own, that phase is the run. Seconds are of training only. A
 killed command goes on; stages that were passed by are left out.
+
+The shipped rows: fig5 of seeds 1 and 2 (the latter to 6,000, as above), fig2ab of seeds 1 and 2,
+fig5-dense and fig2ab-dense of seeds 0, 1 and 2, and seed 0 of fig3-unet, fig6, fig9, fig11-4,
+fig11-8 and fig11-16; all else by default.
 
 The controls are runs of the book with the network of another: does the noise or the network decide
 what the code holds?

@@ -13,6 +13,9 @@ What a sample shows is decided at high noise, where uniform t pays a score netwo
 trains it on there, with the code frozen: uniform σ, drawn from a log-normal about 2 and weighted,
 as in Figure 3. The spread is measured again after so many iterations. A stopped command goes on.
 
+The shipped rows: fig11-2 and fig11-16 with ``--finish 500 1000 2000``, fig11-4 and fig11-8 with
+``--finish 2000``, fig3, fig7 and the plan's code-32 and code-64 without; all else by default.
+
 The plan's seeds go to results/diversity_seeds.csv and results/diversity_seeds_codes.csv.
 """
 

@@ -50,7 +50,7 @@ from scorerep.objective import Draws, Objective, denoising_score_matching
 from scorerep.quality import features, frechet_interval, load_classifier
 from scorerep.runs.experiment import Experiment
 from scorerep.runs.paper import PAPER, Budget, with_latent
-from scorerep.runs.tables import merge_rows
+from scorerep.runs.tables import merge_rows, rows_of
 from scorerep.times import T_MIN, DensityTime
 from scorerep.training import Optimisation, training_loop
 from scorerep.training.optimisers import MuonAndAdam
@@ -339,15 +339,12 @@ class Judge:
         return row | dict(zip(("frechet", "frechet_low", "frechet_high"), distance, strict=True))
 
 
-def done(a: Arguments) -> set[tuple]:
-    """Keys of the rows that hold all that is asked for."""
-    if not a.out.exists():
-        return set()
-    table = pd.read_csv(a.out)
-    if a.frechet:
-        scored = table.frechet.notna() if "frechet" in table else False
-        table = table[table.recipe.str.endswith("CIFAR") | scored]
-    return set(table[KEY].itertuples(index=False, name=None))
+def done(a: Arguments, *key) -> bool:
+    """Whether there is a row that holds all that is asked for."""
+    rows = rows_of(a.out, dict(zip(KEY, key, strict=True)))
+    if a.frechet and "frechet" in rows:
+        rows = rows[rows.recipe.str.endswith("CIFAR") | rows.frechet.notna()]
+    return not rows.empty
 
 
 def main(a: Arguments):
@@ -358,7 +355,7 @@ def main(a: Arguments):
         lock = FileLock(a.folder / f"{name}-{seconds}-{seed}.lock".replace("/", "_"), timeout=0)
         try:
             with lock:
-                if (name, seconds, seed) in done(a):
+                if done(a, name, seconds, seed):
                     continue
                 kind = RECIPES[name].data
                 judge = judges.setdefault(kind, judges.get(kind) or Judge(load_data(kind), a))

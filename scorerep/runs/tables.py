@@ -70,6 +70,6 @@ def _check_columns(table: pd.DataFrame, path: Path, names: Iterable[str]):
     for name in names:
         if name not in table:
             raise ValueError(
-                f"{path} has no column {name!r}, which tells rows of one kind from another: add it, "
-                "with the value that its rows were made with, or write to another file"
+                f"{path} has no column {name!r}, which tells its rows apart: add it, with the "
+                "value that they were made with, or write to another file"
             )

@@ -246,6 +246,9 @@ def test_study_writes_each_row_once(tmp_path, monkeypatch):
     study.work(replace(arguments, seeds=(0, 1, 2)))
     table = study.pd.read_csv(tmp_path / "table.csv")
     assert calls == [0, 1, 2] and len(table) == 6
+    study.work(replace(arguments, seeds=(0,), points=120))  # not skipped, and nothing replaced
+    both = study.pd.read_csv(tmp_path / "table.csv")
+    assert calls == [0, 1, 2, 0] and both.groupby("points").size().to_dict() == {100: 6, 120: 2}
     assert (table[table.estimator == "KSG"].value == 0.4).all()
     assert not (tmp_path / "mutual_spectra.csv").exists()
     assert table.truth.nunique() == 1 and BUDGET.iterations == 1_500
