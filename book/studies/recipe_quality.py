@@ -342,8 +342,9 @@ class Judge:
 def done(a: Arguments, *key) -> bool:
     """Whether there is a row that holds all that is asked for."""
     rows = rows_of(a.out, dict(zip(KEY, key, strict=True)))
-    if a.frechet and "frechet" in rows:
-        rows = rows[rows.recipe.str.endswith("CIFAR") | rows.frechet.notna()]
+    if a.frechet:
+        scored = rows.frechet.notna() if "frechet" in rows else False
+        rows = rows[rows.recipe.str.endswith("CIFAR") | scored]
     return not rows.empty
 
 

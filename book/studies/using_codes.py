@@ -9,12 +9,9 @@ swap       results/code_swaps.csv: images rebuilt from one image's code and anot
 edit       results/code_edits.csv: an attribute measured after edits of growing size
 dropout    results/code_dropout.csv: one network with and without its code, guidance between
 
-The first command's tables are from its defaults, but for the edits: these were computed by
-
-    python -m book.studies.using_codes edit --codes 4000 --steps 12
-
-which are the defaults of ``edit`` (a table of another count has rows of its own). Rows have the
-iterations of the weights they were made with: new weights want new rows, and replace the old ones.
+The defaults are the counts of the shipped tables: 12,000 codes and 16 steps, but 4,000 codes and
+12 steps for the edits. Another count or seed makes rows of its own. Rows have the iterations of the
+weights they were made with: new weights want new rows, which replace the old ones.
 """
 
 from collections import deque
