@@ -35,6 +35,7 @@ USUAL = {  # target: how it is mostly trained; τ² makes the score's loss that 
     "flow": ("flow", "none"),
 }
 STAGES = (150, 600)
+HOURS = 0.02  # a minute of one core, all six targets
 SIGMA_DATA = 0.5  # of F, as in its paper
 FREQUENCIES = 8
 

@@ -40,6 +40,7 @@ from scorerep.times import DensityTime, UniformTime
 from scorerep.training import Optimisation
 from scorerep.types import Codes
 
+HOURS = 0.5  # two trainings of 900 processor seconds (their cards); the probes were not timed
 TIMES = (0.05, 0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.95)
 FIELDS = 8  # a side, of the input beside layers of 64 and 128 numbers
 KEY = ["source", "latent", "pool", "input", "layer", "t", "seed", "images"]

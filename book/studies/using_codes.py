@@ -40,6 +40,7 @@ from scorerep.runs.tables import merge_rows
 from scorerep.times import UniformTime
 from scorerep.training import Optimisation, training_loop
 
+HOURS = 0.12  # five minutes of one core and two, as above
 CHECKPOINTS = Path("book/checkpoints")
 ATTRIBUTES = {"slant": slant, "stroke_width": stroke_width}
 WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0)  # of guidance

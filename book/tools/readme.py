@@ -6,14 +6,17 @@
 The same for the README.md beside each card of book/checkpoints (weight_pages.py).
 
 The claims and their verdicts come from book/results, the chapters from _toc.yml and their first
-paragraphs, the tables from the first lines of the studies that make them. The gallery, which
-needs executed chapters, is made by readme_gallery.
+paragraphs, the tables from the first lines of the studies that make them, their core-hours from
+what they hold of seconds (``CORE``, ``CLOCK``), or else from ``HOURS`` of the study, a time that
+was measured. The gallery, which needs executed chapters, is made by readme_gallery.
 """
 
 import ast
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+
+import pandas as pd
 
 from book.studies.claims import UNDECIDED, claims
 from book.tools import chapters, weight_pages
@@ -30,6 +33,42 @@ SWEEPS = (  # made by the library's own commands
     (f"{SWEEP} fig4-mnist --model.network unet …", "The same with a small U-Net; all options in "
      "[its chapter](book/levels.md)", ["fig4-mnist-unet"]),
 )  # fmt: skip
+Spent = Callable[[pd.DataFrame], pd.Series]
+
+
+def _each(column: str = "seconds") -> Spent:
+    """Every row's own."""
+    return lambda table: table[column]
+
+
+def _most(*run: str, column: str = "seconds") -> Spent:
+    """The largest of each run, whose rows count on or repeat what all of it took."""
+    return lambda table: table.groupby([*run], dropna=False)[column].max()
+
+
+_JOB = _most("data", "labels", "code", "size", "seed")
+CORE: dict[str, Spent] = {  # table: processor seconds to sum; rows that were not timed have none
+    "runs": _most("run", "seed", column="core_seconds"),  # scores and samples included
+    "spectra": _JOB, "code_spectra": _JOB,
+    "floors": _each(),  # of a level
+    "floor_times": _each("processor_seconds"),
+    "mutual_information": _each(),
+    "recipe_quality": _each("measured"),  # "seconds" are those of the plan
+    "representations": _each("budget"),  # processor seconds of each training
+    # Seconds of an iteration × iterations of the two that are trained; the third is fig10.
+    "guidance-cost": lambda t: t[t.route != "unconditional"].eval("seconds_each * iterations"),
+}  # fmt: skip
+CLOCK: dict[str, Spent] = {  # table: seconds of the clock, where nobody counted the processor's
+    "fig4-mnist": _each(), "fig4-cifar": _each(), "fig4-mnist-unet": _each(),  # of a training
+    "codes": _most("run", "network", "seed"),  # of a training; curves has some of these, too
+    "curves": _most("run", "seed"),
+    "recipes": _most("recipe", "seed", "machine", "precision"),
+    "burden": lambda t: t.value[t.quantity == "seconds"],  # of a job
+    "guidance": _each(), "quality": _each(), "samplers": _each(),  # of drawing the samples
+    "recipe-steps": lambda t: t["first"] + t.later * t.steps,  # the first step, median × others
+    "scale_constant": lambda t: 5 * t.seconds,  # median of five constants
+    "scale_training": lambda t: 7 * t.seconds,  # median of five steps, after two
+}  # fmt: skip
 
 
 def found() -> str:
@@ -76,25 +115,57 @@ def listing() -> str:
 def tables() -> str:
     """The tables in book/results, by the commands that make them; ``ChapterError`` without one."""
     present = {file.stem for file in (chapters.ROOT / "book/results").glob("*.csv")}
-    rows, known = [], set()
-    for command, said, names in [*SWEEPS, *_studies()]:
+    rows, known, pages = [], set(), weight_pages.named_by("tables")
+    for command, said, names, stated in [*((*sweep, None) for sweep in SWEEPS), *_studies()]:
         if made := [name for name in names if name in present]:
             links = ", ".join(f"[{name}](book/results/{name}.csv)" for name in made)
-            rows.append(f"| {_cell(said)} | `{command}` | {links} |")
+            read = dict.fromkeys(page for name in made for page in pages.get(name, ()))
+            where = ", ".join(f"[{page}](book/{page}.md)" for page in read) or "–"
+            rows.append(
+                f"| {_cell(said)} | `{command}` | {links} | {hours(made, stated)} | {where} |"
+            )
             known |= set(made)
     if unknown := sorted(present - known):
         raise chapters.ChapterError(f"no study says that it makes results/{unknown[0]}.csv")
-    return "\n".join(["| what | command | tables |", "| --- | --- | --- |", *rows])
+    head = "| what | command | tables | core-hours | chapters |"
+    return "\n".join([head, "| --- | --- | --- | --- | --- |", *rows])
 
 
-def _studies() -> Iterator[tuple[str, str, list[str]]]:
-    """Command, first line and tables of each study, as its docstring has them."""
+def hours(names: list[str], stated: float | None = None) -> str:
+    """What these tables took in hours, of the clock where it says so; "–" if that is not known.
+
+    Args:
+        names: of tables in book/results.
+        stated: ``HOURS`` of their study, for tables without seconds.
+    """
+    folder, sums = chapters.ROOT / "book/results", []
+    for kind in (CORE, CLOCK):
+        known = {name: kind.get(re.sub("_(seeds|long)$", "", name)) for name in names}
+        timed = {name: spent for name, spent in known.items() if spent}
+        parts = [spent(pd.read_csv(folder / f"{name}.csv")).sum() for name, spent in timed.items()]
+        sums.append(sum(parts) / 3600 if parts else None)
+    if sums == [None, None]:
+        sums[0] = stated
+    texts = ["< 0.1" if h < 0.05 else f"{h:.1f}" for h in sums if h is not None]
+    return " + ".join(texts) + (" (clock)" if sums[1] is not None else "") or "–"
+
+
+def _studies() -> Iterator[tuple[str, str, list[str], float | None]]:
+    """Command, first line and tables of each study, as its docstring has them; its ``HOURS``."""
     for path in sorted((chapters.ROOT / "book/studies").glob("[a-z]*.py")):
-        text = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
-        command = f"python -m book.studies.{path.stem}"
+        tree = ast.parse(path.read_text("utf-8"))
+        text, command = ast.get_docstring(tree) or "", f"python -m book.studies.{path.stem}"
         if command in text:
             said = re.sub(r",? in results/.*|:? results/.*", "", text.splitlines()[0].rstrip("."))
-            yield command, said, list(dict.fromkeys(TABLE.findall(text)))
+            yield command, said, list(dict.fromkeys(TABLE.findall(text))), _stated(tree)
+
+
+def _stated(tree: ast.Module) -> float | None:
+    """The number that a module calls ``HOURS``, without running it."""
+    for line in tree.body:
+        if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "HOURS":
+            return float(ast.literal_eval(line.value))
+    return None
 
 
 def _cell(text: str) -> str:

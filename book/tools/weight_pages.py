@@ -86,7 +86,7 @@ MEASURES = {
 
 def pages() -> dict[Path, str]:
     """The README of every folder of weights, and its text; ``ChapterError`` without a command."""
-    root, uses = chapters.ROOT / "book", _uses()
+    root, uses = chapters.ROOT / "book", named_by("weights")
     tables = {name: pd.read_csv(root / f"results/{name}.csv") for name in SCORES}
     folders = sorted(path.parent for path in (root / "checkpoints").glob("*/card.json"))
     return {folder / "README.md": page(folder, uses, tables) for folder in folders}
@@ -139,12 +139,12 @@ def page(folder: Path, uses: dict[str, list[str]], tables: dict[str, pd.DataFram
     )
 
 
-def _uses() -> dict[str, list[str]]:
-    """Weights → the chapters whose header names them."""
+def named_by(kind: str) -> dict[str, list[str]]:
+    """Each of the "weights" or "tables" → the chapters whose header names it."""
     found: dict[str, list[str]] = {}
     for path in chapters.chapters():
         header = yaml.safe_load(path.read_text("utf-8").split("\n---\n")[0])
-        for name in header.get("scorerep", {}).get("weights", ()):
+        for name in header.get("scorerep", {}).get(kind, ()):
             found.setdefault(name, []).append(path.stem)
     return found
 

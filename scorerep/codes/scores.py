@@ -7,10 +7,9 @@
     }
     compare(codes, train.labels, test.labels)
 
-Codes are ``(images, latent)``, labels ``(images,)``: tensors or arrays. The classifiers and
-the regression are fitted on the training codes and scored on the test codes; the silhouette
-is of the test codes. An untrained encoder already separates classes a little, and PCA needs
-no training: a score means something only beside theirs.
+Codes are ``(images, latent)``, labels ``(images,)``: tensors or arrays. The classifiers and the
+regression are fitted on the training codes and scored on the test codes; the silhouette is of the
+test codes. A score means something only beside those of an untrained encoder and of PCA.
 """
 
 import warnings

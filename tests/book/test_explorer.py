@@ -239,7 +239,7 @@ def test_without_webassembly_the_page_says_so_and_keeps_the_picture(report):
     assert "WebAssembly is switched off" in seen["message"]
     assert "still picture" in seen["message"]
     assert seen["pictures"] >= 1 and not seen["live"] and seen["can_try_again"]
-    assert seen["bytes"] < 100_000  # it is told before anything large is fetched
+    assert seen["bytes"] < 150_000  # the page alone: it is told before megabytes are fetched
     assert seen["errors"] == []
 
 

@@ -90,6 +90,7 @@ def basis(root, source="from scorerep import Model\nopen('results/codes.csv')", 
         ("scorerep/__init__.py", '"law": "worlds"', '"law": "worlds", "x": "alone"', False),
         ("scorerep/__init__.py", '"Model": "model"', '"Model": "alone"', True),
         ("scorerep/__init__.py", "0.1.0", "0.2.0", False),
+        ("scorerep/late.py", "deep = 3", "HOURS = 2\ndeep = 3", False),  # for the README
         ("book/results/codes.csv", "1", "2", True),
         ("book/results/curves.csv", "2", "3", False),
         ("book/checkpoints/fig3/card.json", "{}", "[]", False),

@@ -41,16 +41,84 @@ def test_links_folders_and_commands_lead_to_what_is_there():
     assert set(re.findall(r"(?:`|^)make ([a-z-]+)", TEXT, re.MULTILINE)) <= set(targets)
 
 
-def test_table_that_no_study_makes_is_an_error(tmp_path, monkeypatch):
+PAGE = """---
+jupytext:
+  text_representation: {extension: .md, format_name: myst}
+kernelspec: {display_name: Python 3, language: python, name: python3}
+scorerep: {weights: [], tables: [kept]}
+---
+
+# Page
+"""
+
+
+@pytest.fixture
+def book(tmp_path, monkeypatch):
+    """A book of one page, which reads the table of one study."""
     for name in ("results", "studies"):
         (tmp_path / "book" / name).mkdir(parents=True)
-    (tmp_path / "book/results/lost.csv").write_text("a\n1\n")
+    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: book/page\n")
+    (tmp_path / "book/page.md").write_text(PAGE)
     (tmp_path / "book/studies/kept.py").write_text(
         '"""What is kept.\n\n    python -m book.studies.kept\n\nwrites results/kept.csv."""\n'
     )
     monkeypatch.setattr(chapters, "ROOT", tmp_path)
+    return tmp_path / "book"
+
+
+def test_table_that_no_study_makes_is_an_error(book):
+    (book / "results/lost.csv").write_text("a\n1\n")
     with pytest.raises(chapters.ChapterError, match="no study says that it makes results/lost.csv"):
         readme.tables()
-    (tmp_path / "book/results/lost.csv").rename(tmp_path / "book/results/kept.csv")
-    row = "| What is kept | `python -m book.studies.kept` | [kept](book/results/kept.csv) |"
-    assert row in readme.tables()
+    (book / "results/lost.csv").rename(book / "results/kept.csv")
+    row = "| What is kept | `python -m book.studies.kept` | [kept](book/results/kept.csv) | – |"
+    assert f"{row} [page](book/page.md) |" in readme.tables()
+
+
+def test_hours_are_the_study_s_own_where_its_table_has_no_seconds(book):
+    (book / "results/kept.csv").write_text("a\n1\n")
+    with open(book / "studies/kept.py", "a") as file:
+        file.write("HOURS = 0.34  # measured\n")
+    assert "| 0.3 | [page](book/page.md) |" in readme.tables()
+    (book / "page.md").write_text(PAGE.replace("[kept]", "[]"))
+    assert "| 0.3 | – |" in readme.tables()
+
+
+def test_hours_of_tables_are_sums_over_runs_of_the_core_and_of_the_clock(book):
+    # Rows of a run count on: 2 h and 1 h, not 3.5; of what a run did not time, nothing.
+    runs = "run,seed,core_seconds\na,0,1800\na,0,7200\na,1,3600\nb,0,\n"
+    (book / "results/runs.csv").write_text(runs)
+    (book / "results/burden_seeds.csv").write_text("quantity,value\nseconds,1800\nconstant,9e9\n")
+    (book / "results/floors.csv").write_text("seconds\n20\n30\n")
+    (book / "results/untimed.csv").write_text("seconds\n3600\n")
+    assert readme.hours(["runs"]) == readme.hours(["runs", "untimed"], stated=7.0) == "3.0"
+    assert readme.hours(["burden_seeds"]) == "0.5 (clock)"  # the seeds of the plan, as the first
+    assert readme.hours(["burden_seeds", "runs"]) == "3.0 + 0.5 (clock)"
+    assert readme.hours(["floors"]) == "< 0.1"
+    assert readme.hours(["untimed"]) == "–"
+
+
+def test_every_table_with_seconds_is_summed():
+    files = (chapters.ROOT / "book/results").glob("*.csv")
+    timed = {file.stem for file in files if "seconds" in file.read_text("utf-8").split("\n")[0]}
+    assert not readme.CORE.keys() & readme.CLOCK.keys()
+    steps = {"recipe_quality_steps"}  # seconds of one step; how many were measured is not known
+    assert {re.sub("_(seeds|long)$", "", name) for name in timed - steps} <= (
+        readme.CORE.keys() | readme.CLOCK.keys()
+    )
+
+
+def test_all_but_four_studies_know_their_hours_and_every_row_its_chapters():
+    rows = [row.strip("| ").split(" | ") for row in readme.tables().splitlines()[2:]]
+    untimed = {row[1].split(".")[-1].strip("`") for row in rows if row[3] == "–"}
+    assert untimed <= {"diversity", "features", "level_codes", "pairs"}  # nobody noted a time
+    named = {
+        path.stem: chapters.read(path).metadata["scorerep"].get("tables", [])
+        for path in chapters.chapters()
+    }
+    for _, _, tables, _, pages in rows:
+        made = set(re.findall(r"\[([\w-]+)\]", tables))
+        assert set(re.findall(r"\[(\w+)\]", pages)) == {
+            page for page, read in named.items() if made & set(read)
+        }
+        assert "](" in pages or pages == "–"
