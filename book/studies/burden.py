@@ -45,7 +45,8 @@ LEAST = 1.4  # τ below which the empirical law is as good as one image
 BINS = 10
 KINDS = ("even", "loss", "less constant")
 SIGMAS = (2.8, 5.0, 10.0, 20.0, 50.0, 200.0)
-KEY = ["part", "setting", "seed", "iterations", "quantity", "t"]
+COUNTS = ("iterations", "batch", "draws", "samples", "images")
+KEY = ["part", "setting", "seed", *COUNTS, "quantity", "t"]
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,8 @@ def main(a: Arguments):
         for setting in (KINDS if part == "lambda" else SIGMAS)
     ]
     for part, setting, seed in jobs:
-        about = {"part": part, "setting": str(setting), "seed": seed, "iterations": a.iterations}
+        about = {"part": part, "setting": str(setting), "seed": seed}
+        about |= {name: getattr(a, name) for name in COUNTS}
         if has_row(a.out, about, dtype={"setting": str}):
             continue
         started = time.monotonic()

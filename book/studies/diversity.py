@@ -41,7 +41,7 @@ from scorerep.times import UniformSigma, log_normal_sigma
 from scorerep.training import Optimisation, make_accelerator, training_loop
 
 SPLITS = ("train", "test")
-KEY = ["latent", "model", "finished", "seed", "codes", "samples"]
+KEY = ["latent", "model", "finished", "seed", "codes", "samples", "steps", "noise_seed"]
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def left_by_components(count: int, arguments: Arguments, folder: Path) -> list[d
     left = (pca.decode(pca.encode(images)) - images).square().flatten(1).mean(1)
     about = {
         "model": f"PCA-{count}", "latent": count, "finished": 0, "seed": experiment.seed,
-        "codes": len(images), "samples": 0,
+        "codes": len(images), "samples": 0, "steps": 0, "noise_seed": 0,
     }  # fmt: skip
     return [about | {"code": i, "spread": float(v)} for i, v in enumerate(left)]
 
@@ -140,6 +140,7 @@ def main(arguments: Arguments):
             about = {
                 "model": experiment.name, "latent": experiment.model.latent, "finished": length,
                 "seed": experiment.seed, "codes": arguments.codes, "samples": arguments.samples,
+                "steps": arguments.steps, "noise_seed": arguments.seed,
             }  # fmt: skip
             images = sampled(ScoreModel.from_pretrained(place), test, arguments)
             row = about | dict(

@@ -56,7 +56,7 @@ from scorerep.training import Optimisation, training_loop
 from scorerep.training.optimisers import MuonAndAdam
 
 TIMES = tuple(i / 10 for i in range(1, 10))
-KEY = ["recipe", "seconds", "seed"]
+KEY = ["recipe", "seconds", "seed", "samples", "images"]
 ADAM = Optimisation(1, batch_size=32, learning_rate=1e-3, warmup=300, precision="bf16")
 MUON = replace(ADAM, optimizer="muon", muon_learning_rate=0.02, warmup=50, decay=0.4)
 
@@ -356,12 +356,12 @@ def main(a: Arguments):
         lock = FileLock(a.folder / f"{name}-{seconds}-{seed}.lock".replace("/", "_"), timeout=0)
         try:
             with lock:
-                if done(a, name, seconds, seed):
+                if done(a, name, seconds, seed, a.samples, a.images):
                     continue
                 kind = RECIPES[name].data
                 judge = judges.setdefault(kind, judges.get(kind) or Judge(load_data(kind), a))
                 model, about = trained(name, seconds, seed, judge.data, a)
-                row = about | judge.scores(model)
+                row = about | {"samples": a.samples, "images": a.images} | judge.scores(model)
                 with FileLock(a.folder / "table.lock"):
                     merge_rows(pd.DataFrame([row]), a.out, KEY)
         except Timeout:

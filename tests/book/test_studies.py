@@ -19,6 +19,7 @@ from book.studies import (
     guidance,
     mutual_information,
     pairs,
+    recipe_quality,
     samplers,
     time_codes,
     using_codes,
@@ -90,8 +91,8 @@ KEYS = {
     "features": (features.KEY, ["images"]),
     "mutual_information": (mutual_information.KEY, ["points"]),
     "mutual_spectra": (mutual_information.OF_SPECTRA, ["points"]),
-    "diversity": (diversity.KEY, ["codes", "samples"]),
-    "diversity_codes": ([*diversity.KEY, "code"], ["codes", "samples"]),
+    "diversity": (diversity.KEY, ["codes", "samples", "steps", "noise_seed"]),
+    "diversity_codes": ([*diversity.KEY, "code"], ["codes", "samples", "steps", "noise_seed"]),
     "code_priors": (using_codes.KEYS["code_priors"], ["samples", "codes", "seed"]),
     "code_swaps": (using_codes.KEYS["code_swaps"], ["pairs", "steps", "seed"]),
     "code_edits": (using_codes.KEYS["code_edits"], ["images", "codes", "steps", "seed"]),
@@ -102,7 +103,8 @@ KEYS = {
     **dict.fromkeys(("samplers", "quality"), (samplers.KEY, ["samples", "seed"])),
     "time_codes": (time_codes.KEY, ["images"]),
     "guidance": (guidance.KEY, ["samples"]),
-    "burden": (burden.KEY, ["iterations"]),
+    "burden": (burden.KEY, list(burden.COUNTS)),
+    "recipe_quality": (recipe_quality.KEY, ["samples", "images"]),
 }
 RESULTS = chapters.ROOT / "book/results"
 
