@@ -34,7 +34,7 @@ from scorerep.data.images import ImageData
 from scorerep.model import ModelConfig, ScoreModel
 from scorerep.objective import Objective, denoising_score_matching
 from scorerep.quality import features, frechet_interval, load_classifier
-from scorerep.runs.tables import merge_rows
+from scorerep.runs.tables import has_row, merge_rows
 from scorerep.sde import VESDE
 from scorerep.times import UniformTime
 from scorerep.training import Optimisation, training_loop
@@ -45,7 +45,8 @@ LEAST = 1.4  # τ below which the empirical law is as good as one image
 BINS = 10
 KINDS = ("even", "loss", "less constant")
 SIGMAS = (2.8, 5.0, 10.0, 20.0, 50.0, 200.0)
-KEY = ["part", "setting", "seed", "quantity", "t"]
+COUNTS = ("iterations", "batch", "draws", "samples", "images")
+KEY = ["part", "setting", "seed", *COUNTS, "quantity", "t"]
 
 
 @dataclass(frozen=True)
@@ -197,8 +198,8 @@ def main(a: Arguments):
     ]
     for part, setting, seed in jobs:
         about = {"part": part, "setting": str(setting), "seed": seed}
-        table = pd.read_csv(a.out, dtype={"setting": str}) if a.out.exists() else None
-        if table is not None and (table[[*about]] == pd.Series(about)).all(axis=1).any():
+        about |= {name: getattr(a, name) for name in COUNTS}
+        if has_row(a.out, about, dtype={"setting": str}):
             continue
         started = time.monotonic()
         job = lambda_job if part == "lambda" else sigma_job
@@ -206,7 +207,6 @@ def main(a: Arguments):
         seconds = time.monotonic() - started
         rows.append({"quantity": "seconds", "value": round(seconds), "standard_error": 0.0})
         new = pd.DataFrame([about | {"t": math.nan} | row for row in rows])
-        new["iterations"] = a.iterations
         with lock:
             new = merge_rows(new, a.out, KEY, dtype={"setting": str})
         shown = new[new.t.isna() & (new.setting == about["setting"]) & (new.part == part)]

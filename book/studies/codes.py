@@ -4,7 +4,7 @@
 
 Rows of folders that are named replace older rows of the same run, seed and network; the others
 stay. Untrained encoders of the same seeds and PCA stand beside them. Fitted on the first 10,000
-training images, scored on the first 10,000 test images.
+training images (column ``images``), scored on the first 10,000 test images.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from scorerep.runs.fit import load_experiment
 from scorerep.runs.sweep import Scorer
 from scorerep.runs.tables import merge_rows
 
-KEY = ["code", "run", "network", "seed"]
+KEY = ["code", "run", "network", "seed", "images"]
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,10 @@ class Arguments:
 
     folders: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Checkpoint folders of the runs to score."""
+    images: int = 10_000
+    """Training images to fit classifiers on, and test images to score, at most."""
     out: Path = Path("book/results/codes.csv")
-    """The table; rows of the same run, seed and network are replaced."""
+    """The table; rows of the same run, seed, network and images are replaced."""
 
 
 def about(experiment: Experiment) -> dict:
@@ -45,7 +47,7 @@ def about(experiment: Experiment) -> dict:
     }  # fmt: skip
 
 
-def rows(folder: Path, scorers: dict) -> list[dict]:
+def rows(folder: Path, scorers: dict, images: int) -> list[dict]:
     """The run's own row, and its untrained encoder's and PCA's."""
     experiment, card = load_experiment(folder), read_card(folder)
     # A first phase of its own is what learned the code, whatever the samples' network is.
@@ -54,8 +56,9 @@ def rows(folder: Path, scorers: dict) -> list[dict]:
     data = (experiment.data, experiment.classes)
     if data not in scorers:
         parts = [load_data(data[0], split, data[1] or None) for split in ("train", "test")]
-        scorers[data] = Scorer(*parts)
+        scorers[data] = Scorer(*parts, images)
     scorer = scorers[data]
+    known["images"] = len(scorer.train)
     learned = card.get("encoder_phase", card)
     torch.manual_seed(experiment.seed)
     untrained = ScoreModel(first.model)  # before anything else draws from the generator
@@ -72,7 +75,7 @@ def rows(folder: Path, scorers: dict) -> list[dict]:
 
 def main(arguments: Arguments):
     scorers: dict = {}
-    new = [row for folder in arguments.folders for row in rows(folder, scorers)]
+    new = [row for folder in arguments.folders for row in rows(folder, scorers, arguments.images)]
     table = merge_rows(pd.DataFrame(new), arguments.out, KEY)
     shown = [*KEY, "silhouette", "knn", "code_std"]
     print(table[table.code == "trained"][shown].round(3).to_string())

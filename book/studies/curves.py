@@ -1,13 +1,18 @@
 """How a code comes about: its scores at stages of the training: results/curves.csv.
 
     python -m book.studies.curves fig5 --seeds 1 2
-    python -m book.studies.curves fig3-unet fig5-dense --seeds 0 1 2
+    python -m book.studies.curves fig5-dense fig2ab-dense --seeds 0 1 2
     python -m book.studies.curves fig5 --seeds 2 --iterations 6000    # goes on
 
 A run of the book like any other (the weights are kept in its folder), stopped at every stage to
-score its code: fitted on 10,000 training images, scored on 10,000 test images. Where the encoder
+score its code: fitted on 10,000 training images (column ``images``), scored on 10,000 test images.
+Where the encoder
 is learned in a first phase of its own, that phase is the run. Seconds are of training only. A
 killed command goes on; stages that were passed by are left out.
+
+The shipped rows: fig5 of seeds 1 and 2 (the latter to 6,000, as above), fig2ab of seeds 1 and 2,
+fig5-dense and fig2ab-dense of seeds 0, 1 and 2, and seed 0 of fig3-unet, fig6, fig9, fig11-4,
+fig11-8 and fig11-16; all else by default.
 
 The controls are runs of the book with the network of another: does the noise or the network decide
 what the code holds?
@@ -28,7 +33,7 @@ from scorerep.runs.experiment import Experiment
 from scorerep.runs.fit import fit
 from scorerep.runs.paper import BOOK, JOINT, PAPER, BudgetName, at_budget
 from scorerep.runs.sweep import Scorer
-from scorerep.runs.tables import merge_rows
+from scorerep.runs.tables import has_row, merge_rows
 
 STAGES = (
     50, 100, 200, 350, 500, 750, 1_000, 1_500, 2_000, 2_500, 3_000, 3_500, 4_000, 5_000, 6_000,
@@ -49,7 +54,7 @@ CONTROLS = {
     ),
 }
 """Uniform σ with the U-Net, and uniform t with the dense network."""
-KEY = ["run", "seed", "iterations"]
+KEY = ["run", "seed", "iterations", "images"]
 
 
 @dataclass(frozen=True)
@@ -68,10 +73,12 @@ class Arguments:
     """Precision in place of the budget's: no, bf16 or fp16; empty for the budget's."""
     stages: tuple[int, ...] = STAGES
     """Iterations at which to look; the last one of the run is always among them."""
+    images: int = 10_000
+    """Training images to fit classifiers on, and test images to score, at most."""
     folder: Path = Path("runs/book")
     """Where the runs live, in a folder for each run and seed."""
     out: Path = Path("book/results/curves.csv")
-    """The table; rows of the same run, seed and stage are replaced."""
+    """The table; rows of the same run, seed, stage and images are replaced."""
 
 
 def settings(name: str, arguments: Arguments) -> Experiment:
@@ -94,12 +101,16 @@ def curve(name: str, seed: int, scorers: dict, arguments: Arguments):
     data = (experiment.data, experiment.classes)
     if data not in scorers:
         parts = [load_data(data[0], split, data[1] or None) for split in ("train", "test")]
-        scorers[data] = parts[0], Scorer(*parts)
+        scorers[data] = parts[0], Scorer(*parts, arguments.images)
     train, scorer = scorers[data]
     total = experiment.optimisation.total_iterations
     done = read_card(folder)["iterations_done"] if (folder / "card.json").exists() else 0
     for stage in sorted({*(s for s in arguments.stages if s < total), total}):
         if stage <= done:
+            row = dict(zip(KEY, (name, seed, stage, len(scorer.train)), strict=True))
+            if not has_row(arguments.out, row):
+                print(f"{name}, seed {seed}: passed by {stage} without a row of {len(scorer.train)}"
+                      f" images: {folder} is at {done}", flush=True)  # fmt: skip
             continue
         model = fit(experiment, train, folder, progress=False, stop_after=stage)
         card = read_card(folder)
@@ -108,7 +119,8 @@ def curve(name: str, seed: int, scorers: dict, arguments: Arguments):
             "times": experiment.times, "regulariser": experiment.regulariser,
             "network": experiment.model.network, "precision": experiment.optimisation.precision,
             "batch": experiment.optimisation.batch_size * experiment.draws_per_image,
-            "seed": seed, "iterations": stage, "seconds": round(card["seconds"], 1),
+            "seed": seed, "iterations": stage, "images": len(scorer.train),
+            "seconds": round(card["seconds"], 1),
             **scorer.model(model),
         }  # fmt: skip
         with FileLock(arguments.folder / "curves.lock"):

@@ -13,6 +13,9 @@ What a sample shows is decided at high noise, where uniform t pays a score netwo
 trains it on there, with the code frozen: uniform σ, drawn from a log-normal about 2 and weighted,
 as in Figure 3. The spread is measured again after so many iterations. A stopped command goes on.
 
+The shipped rows: fig11-2 and fig11-16 with ``--finish 500 1000 2000``, fig11-4 and fig11-8 with
+``--finish 2000``, fig3, fig7 and the plan's code-32 and code-64 without; all else by default.
+
 The plan's seeds go to results/diversity_seeds.csv and results/diversity_seeds_codes.csv.
 """
 
@@ -38,7 +41,7 @@ from scorerep.times import UniformSigma, log_normal_sigma
 from scorerep.training import Optimisation, make_accelerator, training_loop
 
 SPLITS = ("train", "test")
-KEY = ["latent", "model", "finished", "seed"]
+KEY = ["latent", "model", "finished", "seed", "codes", "samples", "steps", "noise_seed"]
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class Arguments:
     folder: Path = Path("runs/diversity")
     """Where the further training lives."""
     out: Path = Path("book/results/diversity.csv")
-    """The table; rows of the same model and length are replaced."""
+    """The table; rows of the same model, length, seed, codes and samples are replaced."""
 
 
 def sampled(model: ScoreModel, test: ImageData, arguments: Arguments) -> torch.Tensor:
@@ -114,7 +117,10 @@ def left_by_components(count: int, arguments: Arguments, folder: Path) -> list[d
     images = test.subset(arguments.codes).floats()
     pca = PrincipalComponents(train.subset(min(10_000, len(train))), count)
     left = (pca.decode(pca.encode(images)) - images).square().flatten(1).mean(1)
-    about = {"model": f"PCA-{count}", "latent": count, "finished": 0, "seed": experiment.seed}
+    about = {
+        "model": f"PCA-{count}", "latent": count, "finished": 0, "seed": experiment.seed,
+        "codes": len(images), "samples": 0, "steps": 0, "noise_seed": 0,
+    }  # fmt: skip
     return [about | {"code": i, "spread": float(v)} for i, v in enumerate(left)]
 
 
@@ -133,16 +139,14 @@ def main(arguments: Arguments):
         for length, place in folders.items():
             about = {
                 "model": experiment.name, "latent": experiment.model.latent, "finished": length,
-                "seed": experiment.seed,
+                "seed": experiment.seed, "codes": arguments.codes, "samples": arguments.samples,
+                "steps": arguments.steps, "noise_seed": arguments.seed,
             }  # fmt: skip
             images = sampled(ScoreModel.from_pretrained(place), test, arguments)
             row = about | dict(
                 zip(("diversity", "low", "high"), diversity(images, arguments.seed), strict=True)
             )
-            row |= {
-                "codes": arguments.codes, "samples": arguments.samples,
-                "iterations": read_card(folder)["iterations_done"],
-            }  # fmt: skip
+            row |= {"iterations": read_card(folder)["iterations_done"]}
             print(
                 {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}, flush=True
             )

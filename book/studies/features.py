@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import pandas as pd
 import torch
 import tyro
 
@@ -22,9 +21,9 @@ from scorerep.codes.features import Split, best, feature_table
 from scorerep.data import load_data
 from scorerep.model import ScoreModel
 from scorerep.quality import features, load_classifier
-from scorerep.runs.tables import merge_rows
+from scorerep.runs.tables import has_row, merge_rows
 
-KEY = ["input", "source", "layer", "t", "seed"]
+KEY = ["input", "source", "layer", "t", "seed", "images"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Arguments:
     run_name: str = "fig10"
     """Name of the shipped score network without a code."""
     out: Path = Path("book/results/features.csv")
-    """The table; groups of rows that are there are not made again."""
+    """The table; rows of the same input, t, seed and images that are there are not made again."""
 
 
 def work(arguments: Arguments):
@@ -57,22 +56,15 @@ def work(arguments: Arguments):
         ]
         split = Split(*parts, features(judge, parts[1].floats()))
         for t in arguments.times:
-            if _has(arguments, t, seed):
+            group = {"input": arguments.input, "seed": seed, "images": arguments.images}
+            if has_row(arguments.out, group | {"t": t}):
                 continue
             table = feature_table(model, split, (t,), arguments.input == "noisy", seed=seed)
-            table = table.assign(input=arguments.input, seed=seed, images=arguments.images)
+            table = table.assign(**group)
             merge_rows(table, arguments.out, KEY)
             row = best(table)
             shown = {k: row[k] for k in ("layer", "probe", "control_source", "control")}
             print(f"seed {seed}, t = {t:g}: {shown}", flush=True)
-
-
-def _has(arguments: Arguments, t: float, seed: int) -> bool:
-    if not arguments.out.exists():
-        return False
-    table = pd.read_csv(arguments.out)
-    mine = (table["input"] == arguments.input) & (table["seed"] == seed)
-    return bool((mine & ((table["t"] - t).abs() < 1e-9)).any())
 
 
 if __name__ == "__main__":

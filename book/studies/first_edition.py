@@ -80,6 +80,7 @@ def of_sweep(name: str, words: str) -> Evidence:
 def own_code(folder: Path) -> str:
     """Partners of another class only."""
     table = pd.read_csv(folder / "pairs.csv").query("model == 'fig3' and seed == 0 and t == 0.75")
+    table = table[table.pairs == table.pairs.max()]
     share, low, high = table[["share", "low", "high"]].iloc[0]
     return f"partners of another class, t = 0.75: {share:.3f} ({low:.3f} to {high:.3f}; one seed)"
 

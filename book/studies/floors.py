@@ -14,12 +14,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
 import torch
 import tyro
 
 from scorerep.data import load_data
-from scorerep.runs.tables import merge_rows
+from scorerep.runs.tables import has_row, merge_rows
 from scorerep.worlds.growth import growing
 
 SETS = ("digits", "mnist", "cifar10")
@@ -28,6 +27,7 @@ LEVELS = (
     1e-4, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.55, 0.75, 1.0, 1.35, 1.8, 2.4, 3.2, 4.3,
     5.8, 7.8, 10.5, 14.0, 20.0, 35.0, 75.0, 200.0, 1e3, 1e7,
 )  # fmt: skip
+KEY = ["data", "sigma", "draws", "seed"]
 DRAWS = {"digits": 1600, "mnist": 400, "cifar10": 192}
 
 
@@ -40,22 +40,22 @@ class Arguments:
     seed: int = 0
     """Seed of the draws, and of the parts that the images are divided into."""
     out: Path = Path("book/results/floors.csv")
-    """The table; rows of the same data set and level are replaced."""
+    """The table; rows of the same data set, level, draws and seed are replaced."""
 
 
 def main(arguments: Arguments):
-    done = set(pd.read_csv(arguments.out)["data"]) if arguments.out.exists() else set()
-    for name in arguments.only or [name for name in SETS if name not in done]:
+    for name in arguments.only or SETS:
+        about = {"data": name, "draws": DRAWS[name], "seed": arguments.seed}
+        if not arguments.only and has_row(arguments.out, about):
+            continue
         images = load_data(name, "train").images
         generator = torch.Generator().manual_seed(arguments.seed)
         order = torch.randperm(len(images), generator=generator)
         started = time.process_time()
         found = growing(images[order], LEVELS, DRAWS[name], generator)
         seconds = (time.process_time() - started) / len(LEVELS)
-        found.insert(0, "data", name)
-        found.insert(1, "images", len(images))
-        table = found.assign(draws=DRAWS[name], seconds=round(seconds, 2))
-        merge_rows(table, arguments.out, ["data", "sigma"])
+        table = found.assign(**about, images=len(images), seconds=round(seconds, 2))
+        merge_rows(table, arguments.out, KEY)
         print(f"{name}: {seconds * len(LEVELS):.0f} s of one core", flush=True)
 
 

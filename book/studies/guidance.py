@@ -53,7 +53,7 @@ from scorerep.quality import (
 )
 from scorerep.runs.fit import fit
 from scorerep.runs.paper import at_budget
-from scorerep.runs.tables import merge_rows, write_table
+from scorerep.runs.tables import has_row, merge_rows, write_table
 from scorerep.times import UniformTime
 from scorerep.training import Optimisation, make_accelerator, training_loop
 from scorerep.types import Labels
@@ -82,7 +82,7 @@ SETTINGS = [
     ("score difference", 2.0), ("score difference", 4.0),
     ("empirical law", 1.0), ("empirical law", 2.0), ("empirical law", 4.0),
 ]  # fmt: skip
-KEY = ["route", "scale", "seed"]  # of the table of samples
+KEY = ["route", "scale", "seed", "samples"]  # of the table of samples
 FREE = [("classifier-free", scale) for scale in (0.0, 1.0, 2.0, 4.0)]
 TIMES = [round(0.05 * i, 2) for i in range(2, 21)]  # at which the classifier is asked
 
@@ -217,7 +217,8 @@ def sample(a: Arguments):
         return guided_score(plain, guides[route], y, scale)
 
     for route, scale in [*SETTINGS, *(FREE if free else ())]:
-        if (route, scale, a.seed) in _done(out):
+        # Another process may have written it meanwhile.
+        if has_row(out, dict(zip(KEY, (route, scale, a.seed, a.samples), strict=True))):
             continue
         if route == "empirical law" and route not in guides:
             train = load_data("mnist", "train").subset(a.images)
@@ -246,12 +247,6 @@ def sample(a: Arguments):
         row |= {"samples": len(images), "seconds": round(seconds), "seed": a.seed}
         print({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
         merge_rows(pd.DataFrame([row]), out, KEY)
-
-
-def _done(out: Path) -> set[tuple]:
-    """Keys of the rows that are there: another process may have written some meanwhile."""
-    table = pd.read_csv(out) if out.exists() else pd.DataFrame(columns=KEY)
-    return set(table[KEY].itertuples(index=False, name=None))
 
 
 def within_classes(real, real_labels, fake, labels) -> float:

@@ -53,10 +53,11 @@ from scorerep.codes import mutual
 from scorerep.codes.information import estimate
 from scorerep.codes.mutual import prepared
 from scorerep.codes.spectrum import Spectrum
-from scorerep.runs.tables import merge_rows
+from scorerep.runs.tables import has_row, merge_rows, rows_of
 from scorerep.types import Points
 
-KEY = ["task", "estimator", "seed"]
+KEY = ["task", "estimator", "seed", "points"]
+OF_SPECTRA = ["task", "seed", "points", "t"]
 COMPARED = (
     "1v1-normal-0.75", "multinormal-sparse-5-5-2-2.0", "1v1-additive-0.1",
     "student-identity-2-2-1", "student-identity-1-1-1",
@@ -84,7 +85,7 @@ class Arguments:
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds of the points, the weights and the noise."""
     points: int = 10_000
-    """Pairs (x, y) drawn for each estimate."""
+    """Pairs (x, y) drawn for each estimate; four times as many for "more points"."""
     out: Path = Path("book/results/mutual_information.csv")
     """The table; that of the noise levels is beside it, mutual_spectra.csv."""
 
@@ -183,13 +184,20 @@ ESTIMATORS: dict[str, Callable] = {
 }  # fmt: skip
 
 
+def key_of(task: str, estimator: str, seed: int, points: int) -> dict:
+    """What tells a row from all others; ``points`` are those that the estimator was given."""
+    given = 4 * points if estimator == "more points" else points
+    return dict(zip(KEY, (task, estimator, seed, given), strict=True))
+
+
 def row(task: Task, estimator: str, seed: int, points: int) -> dict | None:
     """One estimate beside the truth; None where the estimator is not for such arrays.
 
     That of denoisers has a ``spectrum``, which is no column.
     """
     scores = estimator != "standardised"
-    drawn = task.sample(4 * points if estimator == "more points" else points, seed)
+    key = key_of(task.name, estimator, seed, points)
+    drawn = task.sample(key["points"], seed)
     x, y = (prepared(name, a, scores) for name, a in zip("xy", drawn, strict=True))
     started = time.process_time()
     found = ESTIMATORS[estimator](x, y, seed)
@@ -197,8 +205,8 @@ def row(task: Task, estimator: str, seed: int, points: int) -> dict | None:
         return None
     seconds = round(time.process_time() - started, 1)
     return {
-        "task": task.name, "estimator": estimator, "seed": seed, "truth": float(task.information),
-        "standard_error": math.nan, "energy": math.nan, **found, "seconds": seconds,
+        **key, "truth": float(task.information), "standard_error": math.nan, "energy": math.nan,
+        **found, "seconds": seconds,
     }  # fmt: skip
 
 
@@ -210,7 +218,7 @@ def work(arguments: Arguments):
             for estimator in arguments.estimators:
                 if name not in SETTINGS.get(estimator, (name,)):
                     continue
-                if _has(arguments.out, name, estimator, seed):
+                if has_row(arguments.out, key_of(name, estimator, seed, arguments.points)):
                     continue
                 if copied(known, name, estimator, seed, arguments):
                     continue
@@ -218,7 +226,8 @@ def work(arguments: Arguments):
                 if found is not None:
                     spectrum = found.pop("spectrum", None)
                     if estimator == "denoisers":
-                        keep(spectrum, arguments.out.with_name("mutual_spectra.csv"), name, seed)
+                        about = {k: found[k] for k in OF_SPECTRA[:3]}
+                        keep(spectrum, arguments.out.with_name("mutual_spectra.csv"), about)
                     merge_rows(pd.DataFrame([found]), arguments.out, KEY)
                     shown = {k: found[k] for k in ("truth", "value", "seconds")}
                     print(name, estimator, seed, shown, flush=True)
@@ -227,29 +236,28 @@ def work(arguments: Arguments):
 def copied(known: dict[str, Task], name: str, estimator: str, seed: int, arguments) -> bool:
     """Whether the rows of another task, whose normal scores are the same, could be taken over."""
     first, out = known[name].ranks_of, arguments.out
-    if not first or not _has(out, first, estimator, seed):
+    key = key_of(first, estimator, seed, arguments.points)
+    if not first or not has_row(out, key):
         return False
     arrays = [known[k].sample(arguments.points, seed) for k in (name, first)]
     same = all(torch.equal(prepared("a", a), prepared("b", b)) for a, b in zip(*arrays))
     if same:
         spectra = out.with_name("mutual_spectra.csv") if estimator == "denoisers" else None
-        for path, key in ((out, KEY), (spectra, ["task", "seed", "t"])):
+        for path, columns in ((out, KEY), (spectra, OF_SPECTRA)):
             if path is not None:
-                table = pd.read_csv(path).query("task == @first and seed == @seed")
-                rows = table[table.estimator == estimator] if path == out else table
-                merge_rows(rows.assign(task=name), path, key)
+                rows = rows_of(path, {k: key[k] for k in columns if k in key})
+                merge_rows(rows.assign(task=name), path, columns)
     return same
 
 
-def keep(spectrum: Spectrum, out: Path, task: str, seed: int):
-    """Write it, nats per unit of t; t as the file has it, so that rows made again are replaced."""
-    levels = spectrum.frame(task=task, seed=seed).round({"t": 6})
-    columns = ["task", "seed", "t"]
-    merge_rows(levels[[*columns, "value", "standard_error"]], out, columns)
+def keep(spectrum: Spectrum, out: Path, about: dict):
+    """Write it, nats per unit of t; t as the file has it, so that rows made again are replaced.
 
-
-def _has(out: Path, *key) -> bool:
-    return out.exists() and bool((pd.read_csv(out)[KEY] == list(key)).all(axis=1).any())
+    Args:
+        about: task, seed and points.
+    """
+    levels = spectrum.frame(**about).round({"t": 6})
+    merge_rows(levels[[*OF_SPECTRA, "value", "standard_error"]], out, OF_SPECTRA)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from scorerep.model import ScoreModel
 from scorerep.runs.fit import load_experiment
 from scorerep.runs.tables import merge_rows
 
-KEY = ["model", "partners", "seed", "t"]
+KEY = ["model", "partners", "seed", "pairs", "t"]
 TIMES = (0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9, 1.0)
 
 
@@ -44,7 +44,7 @@ class Arguments:
     seed: int = 0
     """Seed of the pairs and of the noise."""
     out: Path = Path("book/results/pairs.csv")
-    """The table; rows of the same model, partners, seed and t are replaced."""
+    """The table; rows of the same model, partners, seed, pairs and t are replaced."""
 
 
 def row(name: str, t: float, errors: dict) -> dict:

@@ -50,13 +50,13 @@ from scorerep.objective import Draws, Objective, denoising_score_matching
 from scorerep.quality import features, frechet_interval, load_classifier
 from scorerep.runs.experiment import Experiment
 from scorerep.runs.paper import PAPER, Budget, with_latent
-from scorerep.runs.tables import merge_rows
+from scorerep.runs.tables import merge_rows, rows_of
 from scorerep.times import T_MIN, DensityTime
 from scorerep.training import Optimisation, training_loop
 from scorerep.training.optimisers import MuonAndAdam
 
 TIMES = tuple(i / 10 for i in range(1, 10))
-KEY = ["recipe", "seconds", "seed"]
+KEY = ["recipe", "seconds", "seed", "samples", "images"]
 ADAM = Optimisation(1, batch_size=32, learning_rate=1e-3, warmup=300, precision="bf16")
 MUON = replace(ADAM, optimizer="muon", muon_learning_rate=0.02, warmup=50, decay=0.4)
 
@@ -339,15 +339,13 @@ class Judge:
         return row | dict(zip(("frechet", "frechet_low", "frechet_high"), distance, strict=True))
 
 
-def done(a: Arguments) -> set[tuple]:
-    """Keys of the rows that hold all that is asked for."""
-    if not a.out.exists():
-        return set()
-    table = pd.read_csv(a.out)
+def done(a: Arguments, *key) -> bool:
+    """Whether there is a row that holds all that is asked for."""
+    rows = rows_of(a.out, dict(zip(KEY, key, strict=True)))
     if a.frechet:
-        scored = table.frechet.notna() if "frechet" in table else False
-        table = table[table.recipe.str.endswith("CIFAR") | scored]
-    return set(table[KEY].itertuples(index=False, name=None))
+        scored = rows.frechet.notna() if "frechet" in rows else False
+        rows = rows[rows.recipe.str.endswith("CIFAR") | scored]
+    return not rows.empty
 
 
 def main(a: Arguments):
@@ -358,12 +356,12 @@ def main(a: Arguments):
         lock = FileLock(a.folder / f"{name}-{seconds}-{seed}.lock".replace("/", "_"), timeout=0)
         try:
             with lock:
-                if (name, seconds, seed) in done(a):
+                if done(a, name, seconds, seed, a.samples, a.images):
                     continue
                 kind = RECIPES[name].data
                 judge = judges.setdefault(kind, judges.get(kind) or Judge(load_data(kind), a))
                 model, about = trained(name, seconds, seed, judge.data, a)
-                row = about | judge.scores(model)
+                row = about | {"samples": a.samples, "images": a.images} | judge.scores(model)
                 with FileLock(a.folder / "table.lock"):
                     merge_rows(pd.DataFrame([row]), a.out, KEY)
         except Timeout:

@@ -1,7 +1,12 @@
 """Which recipe reaches the effect soonest: seconds until the code's kNN accuracy is 0.7.
 
-    python -m book.studies.recipes                    # every recipe but the paper's, seeds 0 to 2
-    python -m book.studies.recipes --recipes paper --seconds 3600
+    python -m book.studies.recipes --recipes paper --seconds 3600 --every 120
+    python -m book.studies.recipes --precision bf16                    # several processes may share
+    python -m book.studies.recipes --seconds 1200 --every 80           # without bfloat16
+
+The first made the paper's rows, the second the others of the machines A and C (AVX512), the third
+those of B (AVX2), or with ``--every 150``; not every recipe has run on every machine, nor every
+seed. Defaults are the second's but for the precision, which a processor must have.
 
 MNIST, single t = 0.68 (σ = 3.3), L1, code of two dimensions: one run of Figure 4. A recipe is a
 budget; the objective is the same for all. One thread each, so that one
@@ -30,7 +35,7 @@ from scorerep.data.images import ImageData
 from scorerep.model import ScoreModel
 from scorerep.runs.experiment import Experiment
 from scorerep.runs.paper import BOOK, PAPER, Budget
-from scorerep.runs.tables import merge_rows
+from scorerep.runs.tables import has_row, merge_rows
 from scorerep.training import Optimisation, TrainingState, training_loop
 
 PLAIN = replace(PAPER["fig4-mnist"], name="paper", single_t=0.68)
@@ -138,10 +143,9 @@ def main(arguments: Arguments):
                 continue
             try:
                 with FileLock(arguments.folder / f"{number}-{seed}.lock", timeout=0):
-                    if arguments.out.exists():
-                        done = pd.read_csv(arguments.out, index_col=KEYS[:3])
-                        if (name, arguments.machine, seed) in done.index:
-                            continue
+                    run = dict(zip(KEYS, (name, arguments.machine, seed), strict=False))
+                    if has_row(arguments.out, run):
+                        continue
                     experiment = replace(experiment, seed=seed)
                     if name != "paper":
                         changed = replace(experiment.optimisation, precision=arguments.precision)

@@ -1,7 +1,7 @@
 """Sample quality of the shipped MNIST models, and of samplers against network evaluations.
 
     python -m book.studies.samplers quality book/checkpoints/fig2ab book/checkpoints/fig3
-    python -m book.studies.samplers compare book/checkpoints/fig3 --samples 500
+    python -m book.studies.samplers compare book/checkpoints/fig3
 
 write results/quality.csv and results/samplers.csv. Samples have the codes or labels of test images,
 where the model knows any; the digit classifier scores them: the Fréchet distance of its features to
@@ -25,7 +25,7 @@ from scorerep.codes.scores import encode_in_batches
 from scorerep.data import load_data
 from scorerep.model import ScoreModel
 from scorerep.quality import features, frechet_interval, gaussian_fit, load_classifier, sure_share
-from scorerep.runs.tables import merge_rows
+from scorerep.runs.tables import has_row, merge_rows
 
 # sampler, steps, network evaluations for each sample
 SAMPLERS = [
@@ -35,6 +35,8 @@ SAMPLERS = [
     ("predictor_corrector", 125, 251), ("euler_maruyama", 250, 251),
     ("euler_maruyama", 1000, 1001),
 ]  # fmt: skip
+SAMPLES = {"quality": 2_000, "compare": 500}
+KEY = ["model", "sampler", "evaluations", "seed", "samples"]
 # The book's grids are drawn by the first; the second is the cheapest of the comparison.
 QUALITY = [("heun", 14, 27), ("stochastic_heun", 9, 17)]
 
@@ -47,8 +49,8 @@ class Arguments:
     """One sampler on several models (quality), or many samplers on one model (compare)."""
     folders: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Checkpoint folders of the models."""
-    samples: int = 2_000
-    """Samples of each setting; the book's comparison has 500."""
+    samples: int = 0
+    """Samples of each setting; 0 for the book's: 2,000 (quality) or 500 (compare)."""
     most: int = 2_000
     """Network evaluations a sample, above which a setting is skipped."""
     seed: int = 0
@@ -75,7 +77,7 @@ def draw(model: ScoreModel, z: torch.Tensor | None, n: int, sampler: str, steps:
 
 def main(arguments: Arguments):
     classifier = load_classifier(arguments.classifier)
-    n = arguments.samples
+    n = arguments.samples or SAMPLES[arguments.what]
     # In random order: the first and the second half of MNIST's test images have other writers.
     test = load_data("mnist", "test")
     test = test.subset(len(test), torch.Generator().manual_seed(0))
@@ -93,19 +95,16 @@ def main(arguments: Arguments):
     measured = {"quality": ("quality.csv", QUALITY), "compare": ("samplers.csv", SAMPLERS)}
     name, samplers = measured[arguments.what]
     path = arguments.folder / name
-    key = ["model", "sampler", "evaluations", "seed"]
-    table = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=[*key, "samples"])
-    if sizes := set(table.samples) - {n}:
+    sizes = set(pd.read_csv(path).samples) if path.exists() else set()
+    if sizes := sizes - {n}:
         raise ValueError(
             f"{path} has rows of {sorted(sizes)} samples; distances of {n} do not compare with them"
         )
-    # Weights that were trained on since are drawn from again, and their rows replaced.
-    done = set(table.reindex(columns=[*key, "iterations"]).itertuples(index=False, name=None))
 
     def add(row: dict):
-        merge_rows(pd.DataFrame([row]), path, key)
+        merge_rows(pd.DataFrame([row]), path, KEY)
 
-    if arguments.what == "quality" and not (table.seed == arguments.seed).any():
+    if arguments.what == "quality" and not has_row(path, {"seed": arguments.seed}):
         fit = gaussian_fit(
             load_data("mnist", "train").subset(20_000).floats(), n,
             torch.Generator().manual_seed(arguments.seed),
@@ -119,8 +118,10 @@ def main(arguments: Arguments):
         if model.config.num_classes:
             z = test.labels[:n]
         for sampler, steps, evaluations in samplers:
-            known = (name, sampler, evaluations, arguments.seed, card["iterations_done"])
-            if known in done or evaluations > arguments.most:
+            row = dict(zip(KEY, (name, sampler, evaluations, arguments.seed, n), strict=True))
+            # Weights that were trained on since are drawn from again, and their rows replaced.
+            row |= {"iterations": card["iterations_done"]}
+            if evaluations > arguments.most or has_row(path, row):
                 continue
             images, seconds = draw(model, z, n, sampler, steps, arguments.seed)
             add(scored(

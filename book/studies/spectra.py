@@ -33,7 +33,7 @@ from scorerep.data.images import ImageData
 from scorerep.model import ScoreModel
 from scorerep.runs.fit import load_experiment
 from scorerep.runs.paper import THREE_CLASSES
-from scorerep.runs.tables import write_table
+from scorerep.runs.tables import rows_of, write_table
 from scorerep.sde import VESDE
 from scorerep.worlds.empirical import EmpiricalLaw
 
@@ -49,6 +49,10 @@ TIMES = np.r_[0.2, 0.3, 0.4, np.arange(0.45, 0.951, 0.02), 1.0]
 MODEL_TIMES = np.linspace(0.1, 1, 19)
 LAW_TIMES = MODEL_TIMES[8:]  # below, 60,000 images are told apart and every network loses
 KEY = ["data", "labels", "code", "size", "seed"]
+AS_WRITTEN = {  # an empty ``code`` is a name
+    "keep_default_na": False,
+    "na_values": dict.fromkeys(("entropy", "seconds", "peak_mb"), [""]),
+}
 
 
 @dataclass(frozen=True)
@@ -217,17 +221,12 @@ def without_code(data: str) -> Path | None:
 
 def done(job: Job, folder: Path) -> bool:
     """Whether the table has this job's rows from at least as many draws."""
-    path = folder / job.table
-    if not path.exists():
-        return False
-    table = read(path)
-    rows = table[(table[KEY] == list(job.key())).all(axis=1)]
+    rows = rows_of(folder / job.table, dict(zip(KEY, job.key(), strict=True)), **AS_WRITTEN)
     return len(rows) > 0 and rows.draws.min() >= job.draws
 
 
 def read(path: Path) -> pd.DataFrame:
-    numbers = dict.fromkeys(("entropy", "seconds", "peak_mb"), [""])
-    return pd.read_csv(path, keep_default_na=False, na_values=numbers)
+    return pd.read_csv(path, **AS_WRITTEN)
 
 
 def save(rows: pd.DataFrame, path: Path):

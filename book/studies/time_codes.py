@@ -34,7 +34,7 @@ from scorerep.data.images import ImageData
 from scorerep.model import ModelConfig, ScoreModel
 from scorerep.runs.fit import train_for
 from scorerep.runs.paper import at_budget
-from scorerep.runs.tables import merge_rows
+from scorerep.runs.tables import has_row, merge_rows
 from scorerep.sde import VESDE
 from scorerep.times import DensityTime, UniformTime
 from scorerep.training import Optimisation
@@ -43,7 +43,7 @@ from scorerep.types import Codes
 HOURS = 0.5  # two trainings of 900 processor seconds (their cards); the probes were not timed
 TIMES = (0.05, 0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.95)
 FIELDS = 8  # a side, of the input beside layers of 64 and 128 numbers
-KEY = ["source", "latent", "pool", "input", "layer", "t", "seed"]
+KEY = ["source", "latent", "pool", "input", "layer", "t", "seed", "images"]
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class Table:
             splits.append(data.subset(self.most, torch.Generator().manual_seed(0)))
         known = [attributes(data.floats()) for data in splits]
         for group in self.groups():
-            if _has(self.out, group):
+            if has_row(self.out, group | {"images": self.most}):
                 continue
             rows = []
             for layer, codes in self.codes(group, splits):
@@ -213,16 +213,6 @@ def fields(model: ScoreModel, data: ImageData, t: float, noisy: bool, seed: int)
             x = model.sde.perturb(x, t, torch.randn(x.shape, generator=generator))
         parts.append(F.adaptive_avg_pool2d(x, FIELDS).flatten(1))
     return torch.cat(parts)
-
-
-def _has(out: Path, group: dict) -> bool:
-    if not out.exists():
-        return False
-    table = pd.read_csv(out)
-    match = pd.Series(True, index=table.index)
-    for name, value in group.items():
-        match &= table[name] == value
-    return bool(match.any())
 
 
 def _add(rows: pd.DataFrame, out: Path):

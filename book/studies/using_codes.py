@@ -9,7 +9,9 @@ swap       results/code_swaps.csv: images rebuilt from one image's code and anot
 edit       results/code_edits.csv: an attribute measured after edits of growing size
 dropout    results/code_dropout.csv: one network with and without its code, guidance between
 
-Rows have the iterations of the weights they were made with: new weights want new rows.
+The defaults are the counts of the shipped tables: 12,000 codes and 16 steps, but 4,000 codes and
+12 steps for the edits. Another count or seed makes rows of its own. Rows have the iterations of the
+weights they were made with: new weights want new rows, which replace the old ones.
 """
 
 from collections import deque
@@ -42,6 +44,16 @@ HOURS = 0.12  # five minutes of one core and two, as above
 CHECKPOINTS = Path("book/checkpoints")
 ATTRIBUTES = {"slant": slant, "stroke_width": stroke_width}
 WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0)  # of guidance
+KEYS = {  # table → what tells its rows apart; ``draws_seed`` is of the noise, seed of the training
+    "code_priors": ["model", "prior", "samples", "codes", "seed"],
+    "code_swaps": ["model", "code", "noise", "pairs", "steps", "seed"],
+    "code_edits": [
+        "model", "attribute", "direction", "amount", "images", "codes", "steps", "seed",
+    ],
+    "code_dropout": ["code_dropout", "weight", "seed", "samples", "iterations", "draws_seed"],
+}  # fmt: skip
+CODES = {"prior": 12_000, "edit": 4_000}
+STEPS = {"swap": 16, "edit": 12}
 
 
 @dataclass(frozen=True)
@@ -60,10 +72,10 @@ class Arguments:
     """Pairs of test images of different classes, whose codes and noises are exchanged."""
     images: int = 12
     """Test images that are edited."""
-    codes: int = 12_000
-    """Training images whose codes are fitted."""
-    steps: int = 16
-    """Steps of the flow each way, with four evaluations each."""
+    codes: int = 0
+    """Training images whose codes are fitted; 0 for the book's: 12,000 (prior) or 4,000 (edit)."""
+    steps: int = 0
+    """Steps of the flow each way, of four evaluations; 0 for the book's: 16 (swap) or 12 (edit)."""
     iterations: int = 600
     """Iterations of each training with code dropout."""
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -72,6 +84,16 @@ class Arguments:
     """Seed of the noises, the pairs and the draws."""
     out: Path = Path("book/results")
     """Folder where the tables go."""
+
+    def of(self, part: str) -> "Arguments":
+        """With the book's counts of this part in the place of zeros."""
+        codes, steps = CODES.get(part, 0), STEPS.get(part, 0)
+        return replace(self, codes=self.codes or codes, steps=self.steps or steps)
+
+
+def write(row: dict, table: str, a: Arguments):
+    print(row, flush=True)
+    merge_rows(pd.DataFrame([row]), a.out / f"{table}.csv", KEYS[table])
 
 
 def loaded(name: str) -> tuple[ScoreModel, dict]:
@@ -116,9 +138,8 @@ def priors(a: Arguments):
         sure = quality.sure_share(judge, images)
         for stem, values in (("frechet", found), ("sure", sure)):
             row |= dict(zip((stem, f"{stem}_low", f"{stem}_high"), values, strict=True))
-        row |= {"samples": len(images)}
-        print(row, flush=True)
-        merge_rows(pd.DataFrame([row]), a.out / "code_priors.csv", ["model", "prior"])
+        row |= {"samples": len(images), "codes": a.codes, "seed": a.seed}
+        write(row, "code_priors", a)
 
     for name in a.models:
         model, about = loaded(name)
@@ -169,6 +190,7 @@ def swaps(a: Arguments):
             found = decode(model, z[code], noises[noise], a.steps)
             classes = quality.probabilities(judge, found).argmax(1)
             row = about | {"code": code if coded else "none", "noise": noise, "pairs": a.pairs}
+            row |= {"steps": a.steps, "seed": a.seed}
             row |= {"noise_std": float(noises[noise].std() / model.sde.tau(1.0))}
             ends = {"code": code} | ({"noise": noise} if noise in images else {})
             for end, key in ends.items():
@@ -178,8 +200,7 @@ def swaps(a: Arguments):
                 both = np.stack([stroke_width(found).numpy(), widths[key].numpy()])
                 both = both[:, np.isfinite(both).all(0)]
                 row |= {f"width_of_{end}": float(np.corrcoef(both)[0, 1])}
-            print(row, flush=True)
-            merge_rows(pd.DataFrame([row]), a.out / "code_swaps.csv", ["model", "code", "noise"])
+            write(row, "code_swaps", a)
 
 
 # Edits of growing size
@@ -211,13 +232,10 @@ def edits(a: Arguments):
                         "attribute": attribute, "direction": kind, "amount": amount,
                         "asked": asked, "change": float(change.mean()),
                         "change_low": low, "change_high": high, "deviation": spread,
-                        "r2_fit": line.r2, "images": len(change),
+                        "r2_fit": line.r2, "images": len(images), "measured": len(change),
+                        "codes": a.codes, "steps": a.steps, "seed": a.seed,
                     }  # fmt: skip
-                    print(row, flush=True)
-                    merge_rows(
-                        pd.DataFrame([row]), a.out / "code_edits.csv",
-                        ["model", "attribute", "direction", "amount"],
-                    )  # fmt: skip
+                    write(row, "code_edits", a)
 
 
 # One network with its code and without
@@ -261,12 +279,8 @@ def dropouts(a: Arguments):
                 sure = quality.sure_share(judge, found)
                 row |= dict(zip(("sure", "sure_low", "sure_high"), sure, strict=True))
                 row |= {"samples": len(found), "accuracy": accuracy}
-                row |= {"iterations": a.iterations}
-                print(row, flush=True)
-                merge_rows(
-                    pd.DataFrame([row]), a.out / "code_dropout.csv",
-                    ["code_dropout", "weight", "seed"],
-                )  # fmt: skip
+                row |= {"iterations": a.iterations, "draws_seed": a.seed}
+                write(row, "code_dropout", a)
 
 
 def main(a: Arguments):
@@ -274,7 +288,7 @@ def main(a: Arguments):
     with torch.no_grad():
         for part in a.parts:
             with torch.set_grad_enabled(part in ("prior", "dropout")):  # which train
-                parts[part](a)
+                parts[part](a.of(part))
 
 
 if __name__ == "__main__":

@@ -236,9 +236,10 @@ def test_choice_of_sigma_max_is_biased_if_only_the_loss_takes_an_end(tmp_path, e
 
 
 def test_own_code_is_judged_against_both_kinds_of_partner(tmp_path):
-    row = {"model": "fig3", "seed": 0, "t": 0.75, "share": 0.97, "high": 0.98}
+    row = {"model": "fig3", "seed": 0, "t": 0.75, "share": 0.97, "high": 0.98, "pairs": 2_000}
     for same, expected in ((0.96, HELD), (0.9, PART)):
         rows = [row | {"partners": "other", "low": 0.96}, row | {"partners": "same", "low": same}]
+        rows += [r | {"pairs": 20, "low": 0.1} for r in rows]  # few pairs decide nothing
         pd.DataFrame(rows).to_csv(tmp_path / "pairs_partners.csv", index=False)
         assert verdict(tmp_path, "denoised correctly").verdict == expected
     pd.DataFrame([row | {"low": 0.99}]).to_csv(tmp_path / "pairs_partners.csv", index=False)

@@ -246,6 +246,9 @@ def test_study_writes_each_row_once(tmp_path, monkeypatch):
     study.work(replace(arguments, seeds=(0, 1, 2)))
     table = study.pd.read_csv(tmp_path / "table.csv")
     assert calls == [0, 1, 2] and len(table) == 6
+    study.work(replace(arguments, seeds=(0,), points=120))  # not skipped, and nothing replaced
+    both = study.pd.read_csv(tmp_path / "table.csv")
+    assert calls == [0, 1, 2, 0] and both.groupby("points").size().to_dict() == {100: 6, 120: 2}
     assert (table[table.estimator == "KSG"].value == 0.4).all()
     assert not (tmp_path / "mutual_spectra.csv").exists()
     assert table.truth.nunique() == 1 and BUDGET.iterations == 1_500
@@ -293,7 +296,8 @@ def test_study_keeps_spectra_and_gives_one_setting_the_arrays_without_normal_sco
     assert "spectrum" not in table and spectra.t.max() == 1
     for task in arguments.tasks[:1]:
         study.keep(Spectrum(np.linspace(0.05, 1, 4), np.ones(4), np.ones(4)),
-                   tmp_path / "mutual_spectra.csv", task, 0)  # fmt: skip
+                   tmp_path / "mutual_spectra.csv",
+                   {"task": task, "seed": 0, "points": 100})  # fmt: skip
     again = study.pd.read_csv(tmp_path / "mutual_spectra.csv")
     assert len(again) == 8 and again.standard_error.sum() == 4  # in the place of the first
     assert seen["standardised"].abs().max() > 1.2 * seen["denoisers"].abs().max()  # heavy tails
