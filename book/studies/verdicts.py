@@ -200,9 +200,8 @@ def adversary(folder: Path) -> Result:
     table = pd.read_csv(folder / "burden.csv", dtype={"setting": str})
     rows = table[(table.part == "lambda") & (table.setting == "loss") & table["t"].notna()]
     bins = rows.pivot_table(index="t", columns="quantity", values="value")[["mass", "constant"]]
-    mass, constant, largest = (
-        bins["mass"].idxmax(), bins["constant"].idxmax(), bins["constant"].max()
-    )  # fmt: skip
+    mass, constant = bins["mass"].idxmax(), bins["constant"].idxmax()
+    largest = bins["constant"].max()
     number = (
         f"mass {bins['mass'].max():.2f} at t = {mass:.2f}; "
         f"largest constant {largest:.3f} at {constant:.2f}"

@@ -1,8 +1,10 @@
 """Run the book's chapters: each once, and again only when it has to.
 
-python -m book.tools.chapters              run the chapters whose outputs are out of date
-python -m book.tools.chapters NAME...      of these; with --again, even if nothing changed
-python -m book.tools.chapters lint         write their cells to _build/lint, for ruff
+    python -m book.tools.chapters              run the chapters whose outputs are out of date
+    python -m book.tools.chapters NAME...      of these; with --again, even if nothing changed
+    python -m book.tools.chapters lint         write their cells to _build/lint, for ruff
+
+Executed chapters are kept in _build/executed.
 """
 
 import argparse

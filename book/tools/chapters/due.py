@@ -100,8 +100,9 @@ def note_seconds():
         print(f"{SECONDS.name}: {count(now)}, {words(sum(now.values()))} of a processor")
 
 
-def count(chapters: Collection) -> str:
-    return f"{len(chapters)} chapter{'s' * (len(chapters) != 1)}"
+def count(found: Collection) -> str:
+    """So many chapters, in words: 1 chapter, 28 chapters."""
+    return f"{len(found)} chapter{'s' * (len(found) != 1)}"
 
 
 def words(seconds: float) -> str:

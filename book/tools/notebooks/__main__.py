@@ -1,7 +1,9 @@
 """Write the notebooks of all chapters, or say which are out of step.
 
-python -m book.tools.notebooks          write book/notebooks/NAME.ipynb for every chapter
-python -m book.tools.notebooks check    exit with status 1 if one of them is out of step
+    python -m book.tools.notebooks          write book/notebooks/NAME.ipynb for every chapter
+    python -m book.tools.notebooks check    exit with status 1 if one of them is out of step
+
+Those that are in step stay as they are.
 """
 
 import sys
