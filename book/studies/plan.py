@@ -56,6 +56,15 @@ def cheap() -> Iterator[Run]:
         ),
     )  # fmt: skip
     yield Run(
+        "cifar10-classifier", "The classifier that judges samples of CIFAR-10.", hours=0.35, study=(
+            "book.studies.image_classifier", "--data", "cifar10", "--iterations", "4000",
+        ),
+    )  # fmt: skip
+    yield Run(
+        "cifar-quality", "CIFAR-10: how far are samples of the shipped weights from photographs?",
+        hours=0.3, needs=("cifar10-classifier",), study=("book.studies.cifar_quality",),
+    )  # fmt: skip
+    yield Run(
         "seed-codes", "Figures 3 and 7: do codes of other seeds look alike? Which penalty kills?",
         hours=0.35, study=("book.studies.seed_codes", "--folder", "{runs}/seed-codes/runs"),
     )  # fmt: skip
@@ -130,13 +139,14 @@ def three_classes() -> Iterator[Run]:
             code = MARKS[experiment.regulariser]
             yield Run(
                 f"{figure}-s{seed}", f"CIFAR-10, three classes, {code}: does the code beat PCA?",
-                hours=0.95, experiment=experiment, samples=1_000,
+                hours=0.95, experiment=experiment, samples=1_000, needs=("cifar10-classifier",),
             )  # fmt: skip
     for figure in ("fig2cd", "fig6"):
         experiment = unet(figure, f"{figure}-long", 0, schedule(40_000))
         yield Run(
             f"{figure}-long", "CIFAR-10, three classes: are there objects in a grid of samples?",
             hours=3.7, experiment=experiment, samples=1_000, ships=figure,
+            needs=("cifar10-classifier",),
         )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import torch
 
 from book.studies import (
     burden,
+    cifar_quality,
     codes,
     curves,
     diversity,
@@ -205,6 +206,38 @@ def test_pairs_of_another_number_have_rows_of_their_own(quick, tmp_path):
     for n in (20, 30, 20):
         pairs.main(replace(arguments, pairs=n))
     assert pd.read_csv(arguments.out).pairs.tolist() == [20, 30]
+
+
+def test_samples_of_photographs_are_judged_beside_their_own_classes_floor(quick, tmp_path):
+    drawn, ends = [], []
+
+    class FewSamples:
+        """In the place of the judge, of which each set of classes has one."""
+
+        def __init__(self, data, classes, classifier):
+            self.name = f"{data}-{len(classes)}" if classes else data
+
+        def samples(self, model, n):
+            drawn.append((self.name, n))
+            return {"samples": n, "frechet": 9.0, "sure": 0.5, "own_class": 0.4}
+
+        def floor_and_ceiling(self, n):
+            ends.append((self.name, n))
+            about = {"run": self.name, "seed": 0, "iterations": 0, "frozen": 0, "samples": n}
+            about |= {"frechet": 1.0, "sure": 0.8, "own_class": 0.7}
+            return [about | {"code": code} for code in ("held-out images", "Gaussian fit")]
+
+    quick(cifar_quality, Judge=FewSamples)
+    arguments = cifar_quality.Arguments(out=tmp_path / "table.csv")
+    for n in (20, 30, 20):
+        cifar_quality.main(replace(arguments, samples=n))
+    kinds = ["cifar10-3", "cifar10-3", "cifar10", "cifar10"]
+    assert drawn == [(kind, n) for n in (20, 30) for kind in kinds]
+    assert ends == [(kind, n) for n in (20, 30) for kind in kinds[::2]]
+    table = pd.read_csv(arguments.out)
+    assert table.groupby(["samples", "run"]).size().unstack().to_dict("records") == 2 * [
+        {"cifar10": 2, "cifar10-3": 2, "fig2cd": 1, "fig6": 1, "fig8": 1, "fig9": 1}
+    ]
 
 
 def test_features_of_another_number_of_images_are_computed(quick, tmp_path):
