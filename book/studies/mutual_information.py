@@ -69,7 +69,6 @@ SETTINGS = {  # of the denoisers, and the tasks that each is for
     "more steps": ("spiral-multinormal-sparse-3-3-2-2.0",),
 }  # fmt: skip
 NEIGHBOURS = 5
-MANY = 10  # dimensions, from which the nearest neighbours of half the points are enough work
 
 
 @dataclass(frozen=True)
@@ -120,8 +119,6 @@ def more_steps(x: Points, y: Points, seed: int) -> dict:
 
 def nearest_neighbours(x: Points, y: Points, seed: int) -> dict:
     """KSG's first estimator, by scikit-learn's KDTree, in the largest coordinate difference."""
-    if max(x.shape[1], y.shape[1]) > MANY:
-        x, y = x[::2], y[::2]
     both = torch.cat([x, y], 1)
     distances, _ = KDTree(both, metric="chebyshev").query(both, NEIGHBOURS + 1)  # itself is one
     radius = np.nextafter(distances[:, -1], 0)
