@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from book.studies.representations import CONTROLS, LEARNERS
 from scorerep.runs.experiment import Experiment
 from scorerep.runs.paper import (
     BOOK,
@@ -63,6 +64,14 @@ def cheap() -> Iterator[Run]:
     yield Run(
         "cifar-quality", "CIFAR-10: how far are samples of the shipped weights from photographs?",
         hours=0.3, needs=("cifar10-classifier",), study=("book.studies.cifar_quality",),
+    )  # fmt: skip
+    forms = tuple(name for name in LEARNERS if name.startswith("score"))
+    yield Run(
+        "penalty", "Eq. (8) beside other learners: does its L1 penalty cost accuracy?", hours=0.5,
+        study=(
+            "book.studies.representations", "--latents", "16", "--learners", *forms, *CONTROLS,
+            "--folder", "{runs}/penalty/runs", "--out", "book/results/representations_penalty.csv",
+        ),
     )  # fmt: skip
     yield Run(
         "seed-codes", "Figures 3 and 7: do codes of other seeds look alike? Which penalty kills?",
