@@ -101,6 +101,28 @@ def test_wrong_data_and_missing_weights_are_errors(tmp_path):
         class_accuracy(load_classifier(WEIGHTS), torch.zeros(0, 1, 28, 28), torch.zeros(0).long())
 
 
+class Likes(ImageClassifier):
+    """Its logits are the first pixels."""
+
+    def forward(self, x):
+        return x.flatten(1)[:, : self.num_classes]
+
+
+def test_share_of_the_own_class_is_among_those_that_can_be_asked_for():
+    images, y = torch.zeros(4, 1, 4, 4), torch.tensor([0, 1, 1, 0])
+    images[:, 0, 0, 2] = 1.0  # a class that is not asked for is liked most
+    images[:3, 0, 0, 1] = 0.5  # of the two others it is class 1, but for the last image
+    images[3, 0, 0, 0] = 0.5
+    judge = Likes((1, 4, 4), 3)
+    assert class_accuracy(judge, images, y)[0] == 0
+    share, low, high = class_accuracy(judge, images, y, among=[0, 1])
+    assert share == 0.75 and low < 0.75 < high
+    assert class_accuracy(judge, images, y, range(3)) == class_accuracy(judge, images, y)
+    for among in ([], [0], [0, 1, 3]):
+        with pytest.raises(ValueError, match="among must be classes that the judge knows"):
+            class_accuracy(judge, images, y, among)
+
+
 def test_classifier_of_colour_images_is_trained_saved_and_loaded(tmp_path):
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(240) % 3

@@ -1,5 +1,6 @@
 """The classifier that judges samples: its training, its weights, what it says of each image."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -138,14 +139,31 @@ def sure_share(
     return float(hits.mean()), *bootstrap_interval(hits, seed=seed)
 
 
-def class_accuracy(judge: ImageClassifier, images: Images, y: Labels) -> tuple[float, float, float]:
-    """Share of images that the judge puts in the class asked for; 95 % Wilson bounds."""
+def class_accuracy(
+    judge: ImageClassifier, images: Images, y: Labels, among: Sequence[int] | None = None
+) -> tuple[float, float, float]:
+    """Share of images that the judge puts in the class asked for; 95 % Wilson bounds.
+
+    Args:
+        among: the classes that can be asked for, if not all that the judge knows; the judge then
+            names the most probable one of these.
+    """
     if len(images) != len(y) or not len(y):
         raise ValueError(
             f"y must have one label for each of {len(images)} images, at least one, got {len(y)}"
         )
-    found = probabilities(judge, images).argmax(1)
-    hits = int((found == checks.labels("y", y, found)).sum())
+    told = probabilities(judge, images)
+    found = told.argmax(1)
+    y = checks.labels("y", y, found)
+    if among is not None:
+        kept = torch.tensor(sorted(set(among)))
+        known = torch.isin(kept, torch.arange(told.shape[1])).all()
+        if not kept.numel() or not known or not torch.isin(y.cpu(), kept).all():
+            raise ValueError(
+                f"among must be classes that the judge knows, all those of y included, got {among}"
+            )
+        found = kept.to(found)[told[:, kept.to(found)].argmax(1)]
+    hits = int((found == y).sum())
     interval = binomtest(hits, len(y)).proportion_ci(method="wilson")
     return hits / len(y), float(interval.low), float(interval.high)
 

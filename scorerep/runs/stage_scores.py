@@ -73,10 +73,11 @@ class Judge:
         real = features(classifier, test.batch(slice(first, None)))
         return classifier, real, test.subset(first)
 
-    def classes_of(self, test: ImageData) -> Labels:
-        """The classes of ``test``, which may be some of a data set's, as the classifier counts."""
+    def classes_of(self, test: ImageData) -> tuple[Labels, list[int]]:
+        """Of each image, and all there are in ``test``, as the classifier of all counts."""
         known = {name: i for i, name in enumerate(CLASSES[self.name])}
-        return torch.tensor([known[name] for name in test.classes])[test.labels.long()]
+        of_test = [known[name] for name in test.classes]
+        return torch.tensor(of_test)[test.labels.long()], of_test
 
     def samples(self, model: ScoreModel, count: int, steps: int = 14) -> dict[str, float]:
         """Scores of ``count`` samples by Heun's method, with the codes or labels of test images.
@@ -102,7 +103,8 @@ class Judge:
         """How near ``images`` are to other test images, in the classifier's features.
 
         Fréchet and kernel distance, the share of images that it is sure of and, if the images
-        have the codes or labels of ``asked``, the share with their class; 95 % intervals.
+        have the codes or labels of ``asked``, the share with their class, among the classes of
+        ``asked``; 95 % intervals.
         """
         from scorerep.quality import (
             class_accuracy,
@@ -119,7 +121,7 @@ class Judge:
             "sure": sure_share(classifier, images),
         }  # fmt: skip
         if asked is not None:
-            scores["own_class"] = class_accuracy(classifier, images, self.classes_of(asked))
+            scores["own_class"] = class_accuracy(classifier, images, *self.classes_of(asked))
         ends = ("", "_low", "_high")
         named = {
             f"{name}{end}": value
