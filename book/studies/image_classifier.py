@@ -1,7 +1,7 @@
 """The classifiers that judge samples: checkpoints/mnist-classifier and cifar10-classifier.
 
     python -m book.studies.image_classifier                                      # 5 core minutes
-    python -m book.studies.image_classifier --data cifar10 --iterations 4000     # 20
+    python -m book.studies.image_classifier --data cifar10 --iterations 4000     # 6
 
 Trained on the training images, scored once on the test images. Every Fréchet distance of the
 book is in the features of one of them: new weights make all committed tables of sample quality

@@ -57,13 +57,13 @@ def cheap() -> Iterator[Run]:
         ),
     )  # fmt: skip
     yield Run(
-        "cifar10-classifier", "The classifier that judges samples of CIFAR-10.", hours=0.35, study=(
+        "cifar10-classifier", "The classifier that judges samples of CIFAR-10.", hours=0.1, study=(
             "book.studies.image_classifier", "--data", "cifar10", "--iterations", "4000",
         ),
     )  # fmt: skip
     yield Run(
         "cifar-quality", "CIFAR-10: how far are samples of the shipped weights from photographs?",
-        hours=0.3, needs=("cifar10-classifier",), study=("book.studies.cifar_quality",),
+        hours=0.12, needs=("cifar10-classifier",), study=("book.studies.cifar_quality",),
     )  # fmt: skip
     forms = tuple(name for name in LEARNERS if name.startswith("score"))
     yield Run(
@@ -75,7 +75,7 @@ def cheap() -> Iterator[Run]:
     )  # fmt: skip
     yield Run(
         "seed-codes", "Figures 3 and 7: do codes of other seeds look alike? Which penalty kills?",
-        hours=0.35, study=("book.studies.seed_codes", "--folder", "{runs}/seed-codes/runs"),
+        hours=0.25, study=("book.studies.seed_codes", "--folder", "{runs}/seed-codes/runs"),
     )  # fmt: skip
     for seed in SEEDS:
         yield Run(

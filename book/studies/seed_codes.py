@@ -1,11 +1,11 @@
-"""Codes of the other seeds of Figures 3 and 7: results/seed_codes.csv and seed_curves.csv.
+"""Codes of the other seeds of Figures 3 and 7: results/seed_codes.csv, results/seed_curves.csv.
 
     python -m book.studies.seed_codes
 
 The first phase alone, which learns the encoder, with seeds 1 and 2: codes of the first 1,000 test
 images, one row a digit, two columns a run. Beside them the same phase of seed 0 with the penalty
 in full from the first step, to see whether codes die without the slow rise. The curves are the
-smaller standard deviation of the two numbers against the step. Some 200 core-seconds a run; a
+smaller standard deviation of the two numbers against the step. Some 140 core-seconds a run; a
 stopped command goes on.
 """
 
@@ -25,6 +25,7 @@ from scorerep.runs.paper import at_budget
 from scorerep.runs.tables import write_table
 
 FIGURES = ("fig3", "fig7")
+HOURS = 0.24  # six first phases
 
 
 @dataclass(frozen=True)

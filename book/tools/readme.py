@@ -55,6 +55,7 @@ CORE: dict[str, Spent] = {  # table: processor seconds to sum; rows that were no
     "mutual_information": _each(),
     "recipe_quality": _each("measured"),  # "seconds" are those of the plan
     "representations": _each("budget"),  # processor seconds of each training
+    "representations_penalty": _each("budget"),
     # Seconds of an iteration × iterations of the two that are trained; the third is fig10.
     "guidance-cost": lambda t: t[t.route != "unconditional"].eval("seconds_each * iterations"),
 }  # fmt: skip

@@ -2,8 +2,8 @@
 
     python -m book.tools.readme          writes them, with README.md's own lists
 
-Scores are those rows of results/codes.csv, quality.csv and runs.csv that were measured on these
-very weights: of the same run, seed and iterations.
+Scores are those rows of results/codes.csv, quality.csv, cifar_quality.csv and runs.csv that were
+measured on these very weights: of the same run, seed and iterations.
 """
 
 from dataclasses import replace
@@ -237,6 +237,29 @@ def _quality(run: Experiment, card: dict, tables: dict[str, pd.DataFrame]) -> st
     return "\n".join(lines)
 
 
+def _photographs(run: Experiment, card: dict, tables: dict[str, pd.DataFrame]) -> str:
+    """Of samples of CIFAR-10, beside held-out photographs and draws of one Gaussian."""
+    table = tables["cifar_quality"]
+    ours = table[(table.run == run.name) & (table.iterations == card["iterations_done"])]
+    if ours.empty:
+        return ""
+    several = f"-{len(run.classes)}" if run.classes else ""
+    ends = table[table.run == run.data + several]
+    lines = [
+        f"Of samples, judged by `cifar10-classifier`, with 95 % intervals "
+        f"({_link('cifar_quality')}):", "",
+        "| 1,000 images | Fréchet distance in the judge's features | share of which the judge is "
+        "sure | share with the class of the code |", "| --- | ---: | ---: | ---: |",
+    ]  # fmt: skip
+    for row in [*ours.itertuples(), *ends.itertuples()]:
+        name = "samples (`heun`, 14 steps)" if row.code == "trained" else row.code
+        distance = f"{row.frechet:.1f} ({row.frechet_low:.1f} to {row.frechet_high:.1f})"
+        sure = f"{row.sure:.2f} ({row.sure_low:.2f} to {row.sure_high:.2f})"
+        own = f"{row.own_class:.2f} ({row.own_class_low:.2f} to {row.own_class_high:.2f})"
+        lines.append(f"| {name} | {distance} | {sure} | {own} |")
+    return "\n".join(lines)
+
+
 def _runs(run: Experiment, card: dict, tables: dict[str, pd.DataFrame]) -> str:
     """Of the last stage of a run of the queue."""
     table, known = tables["runs"], run.optimisation
@@ -256,4 +279,6 @@ def _runs(run: Experiment, card: dict, tables: dict[str, pd.DataFrame]) -> str:
     return said + (f", of {row.samples:,} samples." if row.samples else ".")
 
 
-SCORES = {"codes": _codes, "quality": _quality, "runs": _runs}
+SCORES = {
+    "codes": _codes, "quality": _quality, "cifar_quality": _photographs, "runs": _runs,
+}  # fmt: skip
