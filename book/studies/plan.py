@@ -193,13 +193,14 @@ def ten_classes() -> Iterator[Run]:
 
 
 def other_learners() -> Iterator[Run]:
-    """(i) Ten minutes for each of 24 trainings a seed."""
+    """(i) Ten minutes for each of 36 trainings a seed; Eq. (8) with and without its penalty."""
     for seed in SEEDS:
         yield Run(
             f"learners-s{seed}", "At ten minutes each, does a score model's code beat other codes?",
-            hours=4.1, study=(
+            hours=6.2, study=(
                 "book.studies.representations", "--seeds", str(seed), "--latents", "2", "16",
-                "--seconds", "600", "--folder", "{runs}/representations",
+                "--learners", *LEARNERS, *CONTROLS, "--seconds", "600",
+                "--folder", "{runs}/representations",
                 "--out", "book/results/representations_long.csv",
             ),
         )  # fmt: skip

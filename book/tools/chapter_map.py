@@ -14,7 +14,7 @@ NEED = re.compile(
     r"^\*\*What you need\.\*\*\s+(.+?)Reading time:\D*(\d+)", re.MULTILINE | re.DOTALL
 )
 LINK = re.compile(r"\{doc\}`(\w+)`")
-WIDTH, HEIGHT, GAP, STEP = 124, 38, 10, 66  # of a box, between boxes, from layer to layer
+WIDTH, HEIGHT, GAP, STEP = 134, 38, 8, 66  # of a box, between boxes, from layer to layer
 
 
 @cache

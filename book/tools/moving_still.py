@@ -14,8 +14,10 @@ def draw(panels, controls) -> Figure:
     start = {control.name: control.start for control in controls}
     widths = [panel.wide for panel in panels]
     height = max(panel.height * plots.WIDTH * panel.wide / sum(widths) for panel in panels)
+    labels = max(sum(bool(mark.get("label")) for mark in panel.marks) for panel in panels)
+    height = min(height, 4.2) + 0.3 + 0.17 * labels
     fig, axes = plt.subplots(
-        1, len(panels), figsize=(plots.WIDTH, min(height, 4.2) + 0.3), width_ratios=widths,
+        1, len(panels), figsize=(plots.WIDTH, height), width_ratios=widths,
         squeeze=False,
     )  # fmt: skip
     for ax, panel in zip(axes[0], panels, strict=True):
@@ -36,7 +38,8 @@ def _draw_panel(ax, panel, start: dict[str, int]):
         if panel.xticks is not None:
             ax.set_xticks(list(panel.xticks), list(panel.xticks.values()))
         if any(mark.get("label") for mark in panel.marks):
-            ax.legend()
+            # Below, as on the page: inside it would cover marks.
+            ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), fontsize=8, frameon=False)
     else:
         ax.axis("off")
         ax.set_aspect(panel.height * np.ptp(panel.x) / np.ptp(panel.y))
