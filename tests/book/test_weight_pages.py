@@ -94,7 +94,7 @@ def test_weights_of_the_queue_name_its_run(book):
 def test_scores_are_of_these_very_weights_or_none(book):
     folder = book / "checkpoints/fig2ab"
     whole = page(folder)
-    for table in weight_pages.SCORES:
+    for table in set(weight_pages.SCORES) - {"cifar_quality"}:
         assert f"[{table}](" in whole
     row = TABLES["codes"].query("code == 'trained' and run == 'fig2ab' and seed == 0").iloc[0]
     assert f"| kNN accuracy | {row.knn:.3f} | " in whole
@@ -105,6 +105,18 @@ def test_scores_are_of_these_very_weights_or_none(book):
     first = read_card(folder)["encoder_phase"] | {"iterations_done": 3_499}
     change(folder, encoder_phase=first)
     assert "kNN accuracy" not in page(folder) and "None in [codes](" in page(folder)
+
+
+def test_samples_of_photographs_stand_between_those_of_their_classes(book):
+    folder = book / "checkpoints/fig6"
+    shutil.copytree(WEIGHTS / "fig6", folder)
+    rows = TABLES["cifar_quality"].set_index(["run", "code"])
+    text = page(folder)
+    for place in (("fig6", "trained"), ("cifar10-3", "held-out images")):
+        assert f"| {rows.frechet[place]:.1f} ({rows.frechet_low[place]:.1f} to " in text
+    assert f"{rows.frechet['cifar10', 'Gaussian fit']:.1f}" not in text
+    change(folder, iterations_done=9_999)
+    assert "Of samples" not in page(folder)
 
 
 def test_epochs_are_those_of_the_table_of_runs():
