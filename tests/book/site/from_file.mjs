@@ -39,7 +39,8 @@ try {
   found.moving.push(await moving());
 
   await open(`search.html?q=${job.word}`);
-  await page.locator("#search-results li a").first().waitFor();
+  // Results come one after another; the summary says when all are there.
+  await page.locator("#search-results .search-summary", { hasText: "finished" }).waitFor();
   found.search = await page.locator("#search-results li a").evaluateAll(
     (links) => links.map((link) => link.href.split("/").pop().split("?")[0]));
 } finally {

@@ -48,7 +48,8 @@ try {
   found.key = { moved: (await middle(".sf-point"))[0] - x, changed: (await said()) !== still };
 
   await page.goto(`${job.base}search.html?q=${job.word}`, { waitUntil: "load" });
-  await page.locator("#search-results li a").first().waitFor();
+  // Results come one after another; the summary says when all are there.
+  await page.locator("#search-results .search-summary", { hasText: "finished" }).waitFor();
   found.search = await page.locator("#search-results li a").evaluateAll(
     (links) => links.map((link) => new URL(link.href).pathname.split("/").pop()));
 
