@@ -4,7 +4,8 @@
 
 writes results/cifar_quality.csv: Fréchet and kernel distance to other test images of the same
 classes, the share of samples that the classifier is at least 90 % sure of, and the share with the
-class of the image whose code they have, all with 95 % bootstrap intervals. Samples are drawn by
+class of the image whose code they have, with 95 % intervals (Wilson's for the class, otherwise by
+the bootstrap). Samples are drawn by
 Heun's method in 14 steps, one from the code of each of 1,000 test images. Held-out photographs are
 the floor, draws of one Gaussian fitted to the pixels the ceiling; rows of three classes
 (cifar10-3) compare with each other, and so do those of ten.

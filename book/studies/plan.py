@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from book.studies.representations import CONTROLS, LEARNERS
 from scorerep.runs.experiment import Experiment
 from scorerep.runs.paper import (
     BOOK,
@@ -65,11 +64,11 @@ def cheap() -> Iterator[Run]:
         "cifar-quality", "CIFAR-10: how far are samples of the shipped weights from photographs?",
         hours=0.12, needs=("cifar10-classifier",), study=("book.studies.cifar_quality",),
     )  # fmt: skip
-    forms = tuple(name for name in LEARNERS if name.startswith("score"))
     yield Run(
         "penalty", "Eq. (8) beside other learners: does its L1 penalty cost accuracy?", hours=0.5,
         study=(
-            "book.studies.representations", "--latents", "16", "--learners", *forms, *CONTROLS,
+            "book.studies.representations", "--latents", "16", "--without-penalty",
+            "--learners", "score, uniform σ", "score, single t", "score, uniform t",
             "--folder", "{runs}/penalty/runs", "--out", "book/results/representations_penalty.csv",
         ),
     )  # fmt: skip
@@ -199,7 +198,7 @@ def other_learners() -> Iterator[Run]:
             f"learners-s{seed}", "At ten minutes each, does a score model's code beat other codes?",
             hours=6.2, study=(
                 "book.studies.representations", "--seeds", str(seed), "--latents", "2", "16",
-                "--learners", *LEARNERS, *CONTROLS, "--seconds", "600",
+                "--without-penalty", "--seconds", "600",
                 "--folder", "{runs}/representations",
                 "--out", "book/results/representations_long.csv",
             ),

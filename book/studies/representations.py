@@ -52,8 +52,8 @@ LEARNERS = (
     "score, uniform σ", "score, single t", "score, uniform t", "autoencoder",
     "denoising autoencoder", "β-VAE", "PCA", "untrained",
 )  # fmt: skip
-FREE = ", no penalty"
-CONTROLS = tuple(name + FREE for name in LEARNERS if name.startswith("score"))
+UNPENALISED = ", no penalty"
+CONTROLS = tuple(name + UNPENALISED for name in LEARNERS if name.startswith("score"))
 KEY = ["data", "latent", "learner", "seed", "budget"]
 
 
@@ -66,7 +66,9 @@ class Arguments:
     latents: tuple[int, ...] = (2, 16, 128)
     """Code sizes that are compared."""
     learners: tuple[str, ...] = LEARNERS
-    """Names of the learners, among LEARNERS and CONTROLS."""
+    """Names of the learners."""
+    without_penalty: bool = False
+    """Train each score model a second time, without the L1 penalty."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds; each is one run, and PCA has the first one only."""
     seconds: float = 40.0
@@ -90,7 +92,7 @@ class Learner:
 
 def score_experiment(name: str, data: str, latent: int, channels: tuple[int, ...]) -> Experiment:
     """The book's recipes: a dense score network at high noise, a U-Net for uniform t."""
-    form = name.removesuffix(FREE)
+    form = name.removesuffix(UNPENALISED)
     if form == "score, uniform t":
         known = at_budget("fig2ab", "book").first_phase()
         model = replace(known.model, channels=channels)
@@ -101,11 +103,11 @@ def score_experiment(name: str, data: str, latent: int, channels: tuple[int, ...
     known = replace(known, data=data, model=replace(model, latent=latent, image_shape=shape))
     if form == "score, single t":
         known = replace(known, times="single_t", single_t=0.7, proposal="none")
-    return replace(known, regulariser="none") if name.endswith(FREE) else known
+    return replace(known, regulariser="none") if name.endswith(UNPENALISED) else known
 
 
 def learner(name: str, data: str, latent: int, seed: int) -> Learner:
-    """One of them with its initial weights; the encoder's are the same for all of a seed."""
+    """One of LEARNERS or CONTROLS at its start; all encoders of a seed have the same weights."""
     experiment = score_experiment(name, data, latent, ENCODERS[data])
     # One schedule for all; the number of steps is left to the clock.
     common = at_budget("fig7", "book").first_phase().optimisation
@@ -152,6 +154,7 @@ def pixel_error(model: nn.Module, codes: torch.Tensor, data: ImageData, batch: i
 
 def runs(arguments: Arguments) -> list[dict]:
     """Seeds outermost: a table that is stopped early has every learner."""
+    again = [name + UNPENALISED for name in arguments.learners if name.startswith("score")]
     return [
         {
             "data": data, "latent": latent, "learner": name,
@@ -160,7 +163,7 @@ def runs(arguments: Arguments) -> list[dict]:
         for seed in arguments.seeds
         for data in arguments.data
         for latent in arguments.latents
-        for name in arguments.learners
+        for name in (*arguments.learners, *(again if arguments.without_penalty else ()))
         # PCA has nothing to draw: one row.
         if name != "PCA" or seed == arguments.seeds[0]
         for budget in [0.0 if name in ("PCA", "untrained") else arguments.seconds]
@@ -196,9 +199,8 @@ def row(run: dict, scorer: Scorer, train: ImageData, place: Path) -> dict:
 def work(arguments: Arguments) -> pd.DataFrame:
     """All runs that nobody has done or is doing; the table so far."""
     sets: dict[str, tuple[ImageData, Scorer]] = {}
-    known = LEARNERS + CONTROLS
-    if unknown := set(arguments.learners) - set(known):
-        raise ValueError(f"no learner {min(unknown)!r}; there are {'; '.join(known)}")
+    if unknown := set(arguments.learners) - set(LEARNERS):
+        raise ValueError(f"no learner {min(unknown)!r}; there are {', '.join(LEARNERS)}")
     for run in runs(arguments):
         place = place_of(run, arguments.folder)
         place.mkdir(parents=True, exist_ok=True)

@@ -219,6 +219,12 @@ def _codes(run: Experiment, card: dict, tables: dict[str, pd.DataFrame]) -> str:
     return "\n".join(lines)
 
 
+def _interval(row, name: str, digits: int) -> str:
+    """A score of a table's row, and the ends of its interval."""
+    value, low, high = (f"{getattr(row, name + end):.{digits}f}" for end in ("", "_low", "_high"))
+    return f"{value} ({low} to {high})"
+
+
 def _quality(run: Experiment, card: dict, tables: dict[str, pd.DataFrame]) -> str:
     """Of samples, beside real digits and draws of one Gaussian."""
     table = tables["quality"]
@@ -231,9 +237,8 @@ def _quality(run: Experiment, card: dict, tables: dict[str, pd.DataFrame]) -> st
              "| share of which the judge is sure |", "| --- | ---: | ---: | ---: |"]  # fmt: skip
     for row in [*ours.itertuples(), *ends.itertuples()]:
         name = row.model if row.sampler == "none" else f"`{row.sampler}`, {row.steps:.0f} steps"
-        distance = f"{row.frechet:.1f} ({row.frechet_low:.1f} to {row.frechet_high:.1f})"
-        sure = f"{row.sure:.2f} ({row.sure_low:.2f} to {row.sure_high:.2f})"
-        lines.append(f"| {name} | {row.evaluations} | {distance} | {sure} |")
+        scores = f"{_interval(row, 'frechet', 1)} | {_interval(row, 'sure', 2)}"
+        lines.append(f"| {name} | {row.evaluations} | {scores} |")
     return "\n".join(lines)
 
 
@@ -248,15 +253,14 @@ def _photographs(run: Experiment, card: dict, tables: dict[str, pd.DataFrame]) -
     lines = [
         f"Of samples, judged by `cifar10-classifier`, with 95 % intervals "
         f"({_link('cifar_quality')}):", "",
-        "| 1,000 images | Fréchet distance in the judge's features | share of which the judge is "
-        "sure | share with the class of the code |", "| --- | ---: | ---: | ---: |",
+        f"| {ours.samples.iloc[0]:,} images | Fréchet distance in the judge's features "
+        "| share of which the judge is sure | share with the class of the code |",
+        "| --- | ---: | ---: | ---: |",
     ]  # fmt: skip
     for row in [*ours.itertuples(), *ends.itertuples()]:
         name = "samples (`heun`, 14 steps)" if row.code == "trained" else row.code
-        distance = f"{row.frechet:.1f} ({row.frechet_low:.1f} to {row.frechet_high:.1f})"
-        sure = f"{row.sure:.2f} ({row.sure_low:.2f} to {row.sure_high:.2f})"
-        own = f"{row.own_class:.2f} ({row.own_class_low:.2f} to {row.own_class_high:.2f})"
-        lines.append(f"| {name} | {distance} | {sure} | {own} |")
+        scores = f"{_interval(row, 'frechet', 1)} | {_interval(row, 'sure', 2)}"
+        lines.append(f"| {name} | {scores} | {_interval(row, 'own_class', 2)} |")
     return "\n".join(lines)
 
 

@@ -147,6 +147,8 @@ def class_accuracy(
     Args:
         among: the classes that can be asked for, if not all that the judge knows; the judge then
             names the most probable one of these.
+
+    ``ValueError``: not one label for each image, or a class of ``y`` that ``among`` lacks.
     """
     if len(images) != len(y) or not len(y):
         raise ValueError(

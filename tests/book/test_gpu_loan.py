@@ -1,5 +1,7 @@
 """What a loan of a GPU brings back: the runs of most value, in pieces, whole again at home."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +26,17 @@ def runs(tmp_path) -> Path:
         (folder / "card.json").write_text('{"iterations_done": 7, "seconds": 2.0}')
         (folder / ".lock").touch()
     return tmp_path / "runs"
+
+
+def test_plan_is_read_on_a_machine_without_what_training_does_not_need():
+    program = """
+import sys
+sys.modules |= dict.fromkeys(("tyro", "skimage", "beartype"))
+from book.studies.plan import ON_GPU
+print(len(ON_GPU.runs))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == (f"{len(ON_GPU.runs)}\n", "")
 
 
 def test_pieces_hold_the_first_runs_as_far_as_there_is_room(runs, tmp_path, capsys):

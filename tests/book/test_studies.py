@@ -21,6 +21,7 @@ from book.studies import (
     mutual_information,
     pairs,
     recipe_quality,
+    representations,
     samplers,
     time_codes,
     using_codes,
@@ -238,6 +239,20 @@ def test_samples_of_photographs_are_judged_beside_their_own_classes_floor(quick,
     assert table.groupby(["samples", "run"]).size().unstack().to_dict("records") == 2 * [
         {"cifar10": 2, "cifar10-3": 2, "fig2cd": 1, "fig6": 1, "fig8": 1, "fig9": 1}
     ]
+
+
+def test_score_models_alone_are_trained_again_without_their_penalty():
+    plain = representations.Arguments(
+        ("mnist",), (16,), ("score, single t", "autoencoder"), seeds=(0,)
+    )
+    names = [run["learner"] for run in representations.runs(replace(plain, without_penalty=True))]
+    assert names == ["score, single t", "autoencoder", "score, single t, no penalty"]
+    assert len(representations.runs(plain)) == 2
+    with_it, without = (
+        representations.score_experiment(name, "mnist", 16, (16, 32)) for name in names[::2]
+    )
+    assert with_it.regulariser == "l1"
+    assert without == replace(with_it, regulariser="none")
 
 
 def test_features_of_another_number_of_images_are_computed(quick, tmp_path):
