@@ -42,8 +42,9 @@ def log_likelihood(
         t_min: where the flow starts; the data are taken to be the law at this time.
         tolerance: of the adaptive solver, relative and absolute.
         batch: items solved for at a time, None for all of them, which one graph must then hold.
-            ``score`` meets as many, and so knows one code or label for all. The solver chooses its
-            steps for a batch: the values agree within its tolerance.
+            ``score`` is then called with so many items at most, so it can have one code or label
+            for all items, but not one for each. The solver chooses its steps for a batch: the
+            values agree within its tolerance.
 
     Raises:
         ValueError: options out of range; or a score that autograd sees only a part of, or nothing:

@@ -160,7 +160,7 @@ CLAIMS = (
         "Sec. 1.2", "burden", "MNIST's empirical law (on the chapter's mixture it holds)",
         "on the loss, most mass where the constant is largest, where that is 0.05 or more",
         verdicts.adversary,
-        set="with the first edition, after its table; the least constant 2026-11-28",
+        set="with the first edition, after its table; the threshold of the constant 2026-11-28",
         seen="the table",
     ),
     Claim(

@@ -1,8 +1,9 @@
 """Physical attributes of images: what a code may hold besides the class.
 
 Images are floats in [−1, 1]; intensity is (x + 1)/2, so that −1 is no ink and 1 is full
-ink. Every function returns one number an image, shape ``(batch,)``, and NaN where the
-attribute does not exist (no pixel that reaches half intensity).
+ink. A function of one attribute returns one number an image, shape ``(batch,)``, and
+``background_colour`` one number a channel. The stroke width and the slant are NaN where no pixel
+reaches half intensity.
 """
 
 import math

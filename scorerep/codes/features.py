@@ -1,13 +1,14 @@
 """Which layer to read, at which noise level: scores of all, and of controls of equal size.
 
-    table = feature_table(model, train, test, (0.2, 0.4, 0.6), reference=features_of_a_classifier)
-    best(table, "probe")                     # the cell with the highest value, and its controls
+    split = Split(train, test, features_of_a_classifier)    # of the test images
+    table = feature_table(model, split, (0.2, 0.4, 0.6))
+    best(table, "probe")                     # the cell with the highest value, and its best control
 
 A score network that has no code holds features all the same (Xiang et al., 2023): one shows it x_t,
 or x_0 and a t, and reads a layer. Which one, nobody can say beforehand. Each layer's features have
-three controls that are shown the same images and have as many numbers: the same layer of the
-network before training, principal components of the pixels, and, with all of their numbers, the
-pixels themselves. A layer that is no better than these has learned nothing that counts.
+three controls that are shown the same images: the same layer of the network before training, as
+many principal components of the pixels (or all, if there are fewer), and all pixels. A layer that
+is no better than these has learned nothing that counts.
 """
 
 from collections.abc import Iterator, Sequence

@@ -159,7 +159,8 @@ class Reconstruction(Objective):
     Args:
         times: None for an autoencoder; else how t of the noise on the *encoder's* image is
             drawn: ``SingleTime`` for the denoising autoencoder of one noise level.
-        regulariser, regulariser_weight: "kl" and β, in nats, for a β-VAE.
+        regulariser: "kl" for a β-VAE.
+        regulariser_weight: β, for a β-VAE; the divergence is in nats.
     """
 
     times: TimeDistribution | None = None

@@ -71,7 +71,8 @@ class Pair(nn.Module):
     """Two dense score models of x: ``plain``, and ``given``, which is told y in place of a code.
 
     Args:
-        x, y: their dimensions.
+        x: the dimension of x.
+        y: the dimension of y.
         channels: hidden widths of each.
         sde: the noise levels.
     """
@@ -224,7 +225,8 @@ def gaps(
     """Gap of errors and energy of each point at each noise level: nats per unit of t, float64.
 
     Args:
-        plain, given: ``denoise(x_t, t)`` and ``denoise(x_t, t, y)``.
+        plain: has ``denoise(x_t, t)``.
+        given: has ``denoise(x_t, t, y)``.
         sde: of both.
         times: (levels,) t in (0, 1].
     """

@@ -3,8 +3,8 @@
 mixture_prior    a Gaussian mixture by scikit-learn: for a few numbers
 flow_prior       a score model of the codes, sampled by its probability flow: for many
 
-Both have ``sample(n, generator)`` and ``log_prob(z)`` in nats, so that codes that neither was
-fitted to decide between them.
+Both have ``sample(n, generator)`` and ``log_prob(z)`` in nats. Held-out codes can decide between
+the two: the better law gives them the larger mean log p(z).
 """
 
 from collections import deque
@@ -118,7 +118,7 @@ def flow_prior(
     """A dense score network of the codes, trained by denoising score matching (Eq. 5) with Muon.
 
     Noise levels are log-normal about 0.3 standard deviations of the codes, where their shape is
-    decided. With Adam and uniform t it stays a Gaussian for thousands of steps.
+    decided. With Adam and uniform t the fitted law stays a Gaussian for thousands of steps.
 
     Args:
         channels: hidden widths of its layers.

@@ -184,7 +184,8 @@ def generate(
 ) -> Data:
     """n images of codes that ``prior`` draws, each from a noise of its own; float32, on the CPU.
 
-    The sampler is stochastic Heun, the best of the book's at equal evaluations.
+    The sampler is stochastic Heun, whose samples are nearer to digits than Heun's from more
+    evaluations, for all five models drawn by both (results/quality.csv).
     """
     n, batch = checks.whole("n", n, 0), checks.whole("batch", batch, 1)
     if not model.config.latent:

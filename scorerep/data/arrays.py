@@ -59,11 +59,12 @@ def image_data(
     split: str,
     files: Sequence[str] = (),
 ) -> ImageData:
-    """The parts as ``ImageData``; ``ValueError`` for a class of fewer than two ``pixels``.
+    """The parts as ``ImageData``; ``ValueError`` for a class of fewer than two pictures.
 
     Of the split "all", which is neither trained on nor scored, any number will do.
 
     Args:
+        pixels: of the pictures, 0 to 255.
         labels: (n,), whole numbers, for which ``classes`` has names.
         name, split: of the data.
         files: where they are from, if from files.

@@ -9,7 +9,7 @@ Three guides give the last term: ``NoisyClassifier``, a network trained on x_t b
     score = guided_score(model, guide, y, scale=2.0)
     x_0 = sampling.heun(score, model.sde, model.sde.prior_sample(len(y), 1, 28, 28))
 
-A scale other than 1 is no longer the score of any diffused law; it is what people use.
+With a scale other than 0 and 1 the sum is in general not the score of a diffused law.
 """
 
 from pathlib import Path

@@ -57,7 +57,7 @@ def vector_field(
     color=INK,
     **options,
 ) -> Axes:
-    """Arrows at ``points``, or the stream lines through them; both ``(n, 2)``.
+    """``vectors`` as arrows at ``points``, or their field's stream lines; both ``(n, 2)``.
 
     Stream lines (``kind``) need the points of a full rectangular grid, in any order. All have one
     ``color``; ``options`` go to

@@ -60,7 +60,7 @@ def use_style():
 
 
 def class_palette(n: int) -> list[tuple[float, float, float]]:
-    """RGB of n classes, the first ten of which stay apart for every kind of colour vision."""
+    """RGB of n classes; up to ten stay apart for every kind of colour vision."""
     if n <= len(CLASS_COLOURS):
         return [to_rgb(colour) for colour in CLASS_COLOURS[:n]]
     return sns.color_palette("husl", n)

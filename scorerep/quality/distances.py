@@ -46,10 +46,10 @@ def frechet_interval(
 
 
 def kernel_distance(real: Features, fake: Features, seed: int = 0) -> float:
-    """The squared distance of two laws under the kernel (x·y/64 + 1)³, by torchmetrics.
+    """The squared distance of two laws under the kernel (x·y/d + 1)³, by torchmetrics.
 
-    Unbiased: 0 on average for two samples of one law. Of the larger set as many are drawn, with
-    ``seed``, as the smaller one has.
+    d is the number of features. Unbiased: 0 on average for two samples of one law. Of the larger
+    set as many are drawn, with ``seed``, as the smaller one has.
     """
     real, fake = _features(real, fake)
     return float(_kernel_distances(real, fake, min(len(real), len(fake)), 1, seed)[0])

@@ -14,7 +14,7 @@ ROWS = 16  # of a table that is printed
 
 
 def read_loss(text: str) -> float | pd.DataFrame:
-    """A number, or the table of a CSV file with the columns loss and t or sigma; ``text`` says it.
+    """The number that ``text`` is, or the table of the CSV file that it names: loss and t or sigma.
 
     ``ValueError`` for anything else, or values that are not finite or levels that are not positive.
     """

@@ -4,7 +4,7 @@
     at_budget("fig3", "book")       what this book's weights had
     at_budget("fig3", "smoke")      what the tests run
 
-``PAPER`` says what each run is; a ``Budget`` says only how large and how long.
+``PAPER`` says what each run is; a ``Budget`` says how large, how long and how made.
 """
 
 from dataclasses import dataclass, replace

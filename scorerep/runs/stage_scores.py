@@ -102,7 +102,7 @@ class Judge:
     def quality(self, images: Images, asked: ImageData | None = None) -> dict[str, float]:
         """How near ``images`` are to other test images, in the classifier's features.
 
-        Fréchet and kernel distance, the share of images that it is sure of and, if the images
+        Fréchet and kernel distance, the share the classifier is sure of and, if the images
         have the codes or labels of ``asked``, the share with their class, among the classes of
         ``asked``; 95 % intervals.
         """

@@ -1,4 +1,4 @@
-"""Five samplers. Each is a generator of its states, which ``sampler`` makes a function."""
+"""Five samplers: functions that return x_0. ``sampler`` makes each of a generator of its states."""
 
 import torch
 from torch import Tensor
@@ -95,7 +95,7 @@ def probability_flow(
 
     Solved in t, which for VE is log σ, where its speed is even. ``steps`` is ignored (the solver
     chooses) and so is ``generator``; ``tolerance`` bounds the local error, relative and absolute.
-    ``callback`` and ``states`` see both ends alone.
+    ``callback`` and ``states`` see three states only: at t, at ``T_MIN``, and x_0.
     """
     bar = tqdm(disable=not progress, desc="probability flow", unit=" evaluations")
 

@@ -11,7 +11,7 @@ at the level σ = τ/α. One curve, mmse, is thus the floor of all of them:
 
 For the empirical law of the training images this is exact, up to draws of x_t: even a network
 that has memorised them has no smaller mean training loss, unless it is told more than x_t (a label,
-a code). The images' law itself has a higher floor, since mmse is concave in the law: where the
+a code). The law of all such images has on average a higher floor (mmse is concave): where the
 empirical floor grows with the number of images it says little about new ones.
 
 Sources: Vincent (2011); Karras et al. (2022), Table 1; Salimans and Ho (2022), Appendix D; Lipman
@@ -97,7 +97,7 @@ def floor_of(
     """The floor for a target, from ``mmse`` at the levels of these times.
 
     Columns: t; sigma; probability (of the training, that the row stands for); floor and its
-    standard_error; linear, the loss of the best linear denoiser, which any network should beat;
+    standard_error; linear, the loss of the best linear denoiser, which a good network reaches;
     ceiling, the loss of a network that always answers the target's mean, as most do at the start;
     memorised, whether the floor is below 1 % of linear: the law tells its images apart at this
     level, so that only a network which has memorised them comes near.

@@ -5,7 +5,7 @@ the floor of all is never below the mean floor of the quarters, nor that below t
 the sixteenths. All three are seen on the same draws, as each noisy image comes from one part, so
 that their differences are known far better than the floors themselves.
 
-The floor of the law that the images came from is higher still. Where the second of the two rises
+The law that the images came from has on average a higher floor. Where the second of two rises
 is at most two thirds of the first, they are taken for the beginning of a geometric series, as they
 are if what is missing falls like a power of N; the ``limit`` is its sum. Elsewhere the images are
 told apart one by one, and their floor does not say where that of new images is.

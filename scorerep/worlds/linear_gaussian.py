@@ -7,7 +7,7 @@ For data N(0, Σ) and a linear code z = A x_0 Eq. (8) is linear algebra. With S 
 
 and a principal direction of variance v that is in the code gains v/(τ²(v + τ²)). The best
 code keeps the directions of largest variance *at every τ*; what τ decides is how much
-that matters: all directions gain alike where τ² ≪ v, and the largest alone where τ² ≫ v.
+that matters: all directions gain alike where τ² ≪ v, and in proportion to v where τ² ≫ v.
 """
 
 import numpy as np

@@ -14,6 +14,7 @@ from book.tools import chapters, contents, notebooks, readme_gallery
 from book.tools.chapters import reach
 from book.tools.notebooks.labels import _chapter_numbers
 from book.tools.sphinx import api, api_links, figure_lists, pictures, typography
+from scorerep import sampling
 from scorerep.model import ScoreModel
 from scorerep.networks.unet import UNet
 from scorerep.objective import Losses
@@ -83,6 +84,14 @@ def test_api_pages_repeat_no_words_of_a_base_class():
     lines = ["The score."]
     api.from_plain_text(None, "method", "", ScoreModel.score, None, lines)
     assert "The score." in lines
+
+
+def test_samplers_are_shown_as_functions_that_return_the_images():
+    """Their source is a generator of states; ``sampler`` makes it a function."""
+    for sampler in (sampling.heun, sampling.probability_flow):
+        arguments, returned = api.as_written(None, "function", "", sampler, None, "", None)
+        assert arguments.startswith("(score: Score, sde:") and returned == "Data"
+    assert api.as_written(None, "function", "", sampling.states, None, "", None)[1] != "Data"
 
 
 def test_every_field_of_a_public_named_tuple_has_words_that_the_api_shows():

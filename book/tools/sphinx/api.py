@@ -40,6 +40,8 @@ def as_written(app, what, name, obj, options, signature, return_annotation):
     if first and first[0].arg in ("self", "cls") and (is_class or what == "method"):
         tree.args.args = tree.args.args[1:]
     returns = ast.unparse(tree.returns) if tree.returns and not is_class else None
+    if hasattr(obj, "states"):  # a sampler is written as a generator, and called as a function
+        returns = "Data"
     return (f"({ast.unparse(tree.args)})", returns)
 
 

@@ -123,7 +123,7 @@ def grid(table: pd.DataFrame, score: str, source: str = "trained") -> pd.DataFra
 
 
 def draw(table: pd.DataFrame):
-    """Above the trained network's scores in ``table``; below, these less the best control's."""
+    """Upper row: the trained network's scores in ``table``; lower row: less the best control's."""
     import matplotlib.pyplot as plt
     import seaborn as sns
 

@@ -19,7 +19,7 @@ def core_seconds(place: Path) -> float:
 
 @contextmanager
 def signs_of_life(place: Path):
-    """Say every few seconds that this process works here; gives what says what the run has used.
+    """Say every few seconds that this process works here; gives a function of the seconds used.
 
     A process whose parent is gone stops: a new worker would be one too many.
     """

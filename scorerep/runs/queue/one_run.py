@@ -1,7 +1,7 @@
 """One run of a queue, in a process of its own: train and score in stages, or a study.
 
-Rows join the table one stage at a time, with the same key once; weights are shipped and the mark
-that the run is done is set after that.
+Rows join the table one stage at a time, with the same key once. Weights are shipped before the last
+rows join; the mark that the run is done is set after these rows.
 """
 
 import math
