@@ -1,6 +1,6 @@
 """The score model in other hands: an ONNX file, and the data of a page that runs it.
 
-    python -m scorerep.export checkpoints/fig3 OUT
+    python -m scorerep.export book/checkpoints/fig3 OUT
     python -m scorerep.export RUN OUT PICTURES      # where a run's own pictures are now
 
 writes ``OUT/denoiser.onnx`` and ``OUT/data.json``. The network is exported as *one* function,

@@ -9,7 +9,7 @@ below, the empirical law has picked one of its images, and its constant has all 
 
 lambda: a weighting learned against the network on the loss ("loss"), on the loss less the exact
 constant ("less constant"), or held even ("even"). sigma_max: one network for each, at one budget;
-samples are drawn by it down to τ = 1.4 and finished by checkpoints/fig10, the same for all.
+samples are drawn by it down to τ = 1.4 and finished by book/checkpoints/fig10, the same for all.
 
 The plan's seeds go to results/burden_seeds.csv.
 """

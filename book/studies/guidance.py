@@ -6,10 +6,10 @@
     python -m book.studies.guidance samples         # 12 settings of 1 to 4 minutes each
     python -m book.studies.guidance entropy         # of the classifier, against t; a minute
 
-Both trainings go on where they were stopped. The unconditional model is checkpoints/fig10. The
+Both trainings go on where they were stopped. The unconditional model is book/checkpoints/fig10. The
 conditional one has its network, batch and learning rate, and as many iterations as the seconds of
 the unconditional model *and* the classifier allow at the rates that ``cost`` measures. Weights go
-to checkpoints/guidance-conditional and guidance-classifier, tables to results/guidance.csv and
+to book/checkpoints/guidance-conditional and guidance-classifier, tables to results/guidance.csv and
 results/guidance-cost.csv. Samples have the labels of 1,000 test images; rows that are there are
 not computed again. A model of labels that was trained with some of them left out (``--free``) adds
 classifier-free guidance, one network in two; ``frechet_class`` is the mean of the Fréchet
@@ -114,11 +114,11 @@ class Arguments:
     table: str = "guidance.csv"
     """Name of the table of samples."""
     unconditional: Path | None = None
-    """Weights without a code; checkpoints/fig10 if not given."""
+    """Weights without a code; book/checkpoints/fig10 if not given."""
     conditional: Path | None = None
-    """Weights of Eq. 7; checkpoints/guidance-conditional if not given."""
+    """Weights of Eq. 7; book/checkpoints/guidance-conditional if not given."""
     classifier: Path | None = None
-    """Weights of p_t(y | x_t), written and read; checkpoints/guidance-classifier if not given."""
+    """Weights of p_t(y | x_t); book/checkpoints/guidance-classifier if not given."""
     free: Path | None = None
     """Weights of labels with code dropout, for classifier-free guidance; none if not given."""
 

@@ -1,4 +1,4 @@
-"""The classifiers that judge samples: checkpoints/mnist-classifier and cifar10-classifier.
+"""The classifiers that judge samples: book/checkpoints/mnist-classifier and cifar10-classifier.
 
     python -m book.studies.image_classifier                                      # 5 core minutes
     python -m book.studies.image_classifier --data cifar10 --iterations 4000     # 6
@@ -33,7 +33,7 @@ class Arguments:
     images: int = 0
     """Training images, the first ones; 0 for all."""
     out: Path | None = None
-    """Where the weights go, in half precision; checkpoints/DATA-classifier if not given."""
+    """Where the weights go, in half precision; book/checkpoints/DATA-classifier if not given."""
 
 
 def main(a: Arguments):

@@ -1,6 +1,6 @@
 """What codes that depend on time hold at each t, beside a U-Net's features: results/time_codes.csv.
 
-    python -m book.studies.time_codes train          # 15 processor minutes; checkpoints/time-codes
+    python -m book.studies.time_codes train          # 15 minutes; book/checkpoints/time-codes
     python -m book.studies.time_codes probe          # the trained codes at each t: a minute
     python -m book.studies.time_codes features       # the U-Net of fig10, no encoder: some minutes
     python -m book.studies.time_codes features --untrained --times 0.05 0.5 0.7 0.95    # a control

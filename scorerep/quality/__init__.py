@@ -1,6 +1,6 @@
 """How good are samples? By a small classifier trained on real images of the same data set.
 
-    classifier = load_classifier("checkpoints/mnist-classifier")
+    classifier = load_classifier("book/checkpoints/mnist-classifier")
     sure_share(classifier, samples)                       # is it at least 90 % sure of a digit?
     real, fake = (features(classifier, images) for images in (test_images, samples))
     frechet_distance(real, fake), kernel_distance(real, fake)

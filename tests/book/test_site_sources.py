@@ -259,6 +259,14 @@ def test_readme_cites_the_paper_as_the_bibliography_does():
     assert shown in (BOOK / "references.bib").read_text("utf-8")
 
 
+@pytest.mark.parametrize("file", sorted(chapters.pages()), ids=lambda file: file.stem)
+def test_commands_name_weights_from_the_root(file):
+    """Commands run there; only cells of a page run in book/."""
+    lines = file.read_text("utf-8").replace("\\\n", " ").split("\n")
+    commands = [line for line in lines if re.search(r"python -m|scorerep (train|sample)", line)]
+    assert [c for c in commands if re.search(r"(?<![\w/])checkpoints/", c)] == []
+
+
 def test_no_page_of_the_book_waits_for_its_words():
     waiting = [path.name for path in chapters.pages() if "@@" in path.read_text("utf-8")]
     assert waiting == []

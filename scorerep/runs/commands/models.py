@@ -147,7 +147,7 @@ class Export:
     folder: Annotated[Path, tyro.conf.Positional]
     """A run's folder."""
     out: Annotated[Path, tyro.conf.Positional]
-    """The folder to write, e.g. checkpoints/fig3."""
+    """The folder to write, e.g. book/checkpoints/fig3."""
 
     def run(self):
         source = checkpoint.locate(self.folder)
