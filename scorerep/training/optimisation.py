@@ -37,7 +37,7 @@ class Optimisation:
     precision: Literal["no", "bf16", "fp16"] = "no"
     """Mixed precision of the networks; noise levels and losses stay in full precision."""
     compile: bool = False
-    """Compile the loss with the networks in it, which pays on a GPU only."""
+    """Compile the loss with the networks in it; gained nothing on the CPU where it was timed."""
     accumulate: int = 1
     """Parts in which a process computes its share of a batch, one after another, to save memory."""
 
