@@ -1,7 +1,7 @@
 """One run for each noise level and seed, and a tidy table of their codes' scores (Figure 4).
 
-    runs/fig4-mnist/t0.68-seed0/       one run: weights, card, and row.csv once it is scored
-    runs/fig4-mnist/table.csv          one row a run, and the untrained encoders' and PCA's
+    runs/fig4-mnist-book/t0.68-seed0/       one run: weights, card, and row.csv once it is scored
+    runs/fig4-mnist-book/table.csv          one row a run, and the untrained encoders' and PCA's
 
 Any number of workers may share the folder, on one machine: each takes the first run that
 nobody holds. A run that was killed goes on from its last checkpoint; a finished one is
