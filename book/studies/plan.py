@@ -31,7 +31,7 @@ MARKS = {"kl": "KL", "l1": "L1"}
 
 
 def schedule(iterations: int, **changes) -> Optimisation:
-    """How every run below is trained: by Muon, so far the cheapest in results/recipe_quality.csv.
+    """How most runs below are trained: by Muon, so far the cheapest in results/recipe_quality.csv.
 
     Where an encoder learns, its regulariser comes in over 500 steps.
     """
@@ -124,6 +124,12 @@ def noise_or_network() -> Iterator[Run]:
                 f"Does the noise move the class in, not the network? U-Net, {code}, {times}",
                 hours=0.65, experiment=experiment, samples=0 if high else 1_000,
             )  # fmt: skip
+    names = [f"{f}-unet-s{s}" for s in SEEDS for f in ("fig3", "fig5", "fig7", "fig2ab")]
+    yield Run(
+        "steered-codes", "Figures 2b, 3b, 5b and 7b with one network: what do the codes look like?",
+        hours=0.01, needs=tuple(names),
+        study=("book.studies.steered_codes", *(f"{{runs}}/{name}" for name in names)),
+    )  # fmt: skip
 
 
 def levels(figure: str, times: tuple[float, ...], hours: float, name: str) -> Iterator[Run]:
