@@ -46,7 +46,11 @@ class Difference:
         return self.apart and self.mean <= size and self.high < 0
 
     def __str__(self) -> str:
-        return f"{self.mean:+.2f} ({self.low:+.2f} to {self.high:+.2f})"
+        mean, low, high = (  # on which side of zero an end lies is always seen
+            f"{number:+.3f}" if abs(number) < 0.005 else f"{number:+.2f}"
+            for number in (self.mean, self.low, self.high)
+        )
+        return f"{mean} ({low} to {high})"
 
 
 def final(folder: Path, run: str, code: str = "trained", t: float | None = None) -> pd.DataFrame:

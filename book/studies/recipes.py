@@ -1,6 +1,6 @@
 """Which recipe reaches the effect soonest: seconds until the code's kNN accuracy is 0.7.
 
-    python -m book.studies.recipes --recipes paper --seconds 3600 --every 120
+    python -m book.studies.recipes --recipes paper --seeds 0 --seconds 3600 --every 120
     python -m book.studies.recipes --precision bf16                    # several processes may share
     python -m book.studies.recipes --seconds 1200 --every 80           # without bfloat16
 

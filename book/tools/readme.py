@@ -156,7 +156,9 @@ def _studies() -> Iterator[tuple[str, str, list[str], float | None]]:
     for path in sorted((chapters.ROOT / "book/studies").glob("[a-z]*.py")):
         tree = ast.parse(path.read_text("utf-8"))
         text, command = ast.get_docstring(tree) or "", f"python -m book.studies.{path.stem}"
-        if command in text:
+        # with its words, up to a comment or the end of the line
+        if typed := re.search(rf"^ +({re.escape(command)}\b.*?) *(#|\\|$)", text, re.MULTILINE):
+            command = typed[1]
             said = re.sub(r",? in results/.*|:? results/.*", "", text.splitlines()[0].rstrip("."))
             yield command, said, list(dict.fromkeys(TABLE.findall(text))), _stated(tree)
 

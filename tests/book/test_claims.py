@@ -66,6 +66,7 @@ def test_difference_is_welchs_and_parts_only_completely():
     interval = ttest_ind(a, b, equal_var=False).confidence_interval()
     assert (found.mean, found.low, found.high) == pytest.approx((2.5, interval.low, interval.high))
     assert found.apart and found.beyond(2) and not found.beyond(3) and not found.beyond(-2)
+    assert str(Difference(0.126, 0.0047, 0.25, True)) == "+0.13 (+0.005 to +0.25)"
     assert not Difference.of(a, pd.Series([1.0, 1.5, 3.5])).apart
     with pytest.raises(LookupError, match="2 of 3 seeds"):
         Difference.of(a, b[:2])
