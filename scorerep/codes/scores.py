@@ -140,9 +140,8 @@ def score_codes(
     """All scores of one code: silhouette, knn, probe, code_std, code_std_max, and each r2_….
 
     ``code_std`` is the *smallest* standard deviation of a coordinate over the test images, and
-    ``code_std_max`` the largest. The whole code has collapsed if even the largest is near zero. A
-    warning names coordinates that do not vary: they hold nothing. Tables of earlier runs lack
-    ``code_std_max``.
+    ``code_std_max`` (not in tables of earlier runs) the largest. The whole code has collapsed if
+    even the largest is near zero. A warning names coordinates that do not vary: they hold nothing.
     Without labels (None for both) silhouette, knn and probe are left out.
     """
     if (train_labels is None) != (test_labels is None):
