@@ -111,6 +111,19 @@ def frozen() -> Iterator[Run]:
     )  # fmt: skip
 
 
+def frozen_longer() -> Iterator[Run]:
+    """(b) Two models whose samples are still further than 50 from digits after 10,000."""
+    for figure in ("fig2ab", "fig5"):
+        experiment = at_budget(figure, "book")
+        yield Run(
+            f"frozen-{figure}-longer",
+            "Do samples come nearer than a Fréchet distance of 50 in three times as many steps?",
+            hours=1.5,
+            experiment=replace(experiment, optimisation=schedule(0, frozen_iterations=30_000)),
+            start=Path("book/checkpoints") / figure, samples=1_000, ships=figure,
+        )  # fmt: skip
+
+
 def noise_or_network() -> Iterator[Run]:
     """(c) All four cells of one seed first: a partial queue compares them."""
     for seed in SEEDS:
@@ -128,7 +141,7 @@ def noise_or_network() -> Iterator[Run]:
     yield Run(
         "steered-codes", "Figures 2b, 3b, 5b and 7b with one network: what do the codes look like?",
         hours=0.01, needs=tuple(names),
-        study=("book.studies.steered_codes", *(f"{{runs}}/{name}" for name in names)),
+        study=("book.studies.run_codes", *(f"{{runs}}/{name}" for name in names)),
     )  # fmt: skip
 
 
@@ -162,6 +175,19 @@ def three_classes() -> Iterator[Run]:
             hours=3.7, experiment=experiment, samples=1_000, ships=figure,
             needs=("cifar10-classifier",),
         )  # fmt: skip
+
+
+def three_class_codes() -> Iterator[Run]:
+    """(e) The codes of the six runs of ``three_classes``, image by image."""
+    names = [f"{figure}-s{seed}" for seed in SEEDS for figure in ("fig2cd", "fig6")]
+    yield Run(
+        "three-class-codes", "Figures 2d and 6b at three seeds: what do the codes look like?",
+        hours=0.01, needs=tuple(names), study=(
+            "book.studies.run_codes", *(f"{{runs}}/{name}" for name in names),
+            "--attributes", "brightness", "background_blue",
+            "--out", "book/results/three_class_codes.csv",
+        ),
+    )  # fmt: skip
 
 
 def sizes_of_codes() -> Iterator[Run]:
@@ -305,6 +331,8 @@ PLAN = Plan(
         *noise_or_network(),
         *levels("fig4-mnist", MNIST_LEVELS, 0.3, "Figure 4, MNIST"),
         *three_classes(),
+        *three_class_codes(),
+        *frozen_longer(),
         *levels("fig4-cifar", CIFAR_LEVELS, 0.43, "Figure 4, CIFAR-10"),
         *sizes_of_codes(),
         *ten_classes(),
