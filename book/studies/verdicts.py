@@ -197,25 +197,25 @@ def diversity(folder: Path) -> Result:
 
 def adversary(folder: Path) -> Result:
     """Where an adversary's weight on the loss goes, against where the constant is largest."""
-    table = pd.read_csv(folder / "burden.csv", dtype={"setting": str})
+    table = _seeds_of_burden(folder)
     rows = table[(table.part == "lambda") & (table.setting == "loss") & table["t"].notna()]
-    bins = rows.pivot_table(index="t", columns="quantity", values="value")[["mass", "constant"]]
+    bins = rows.pivot_table(index="t", columns=["quantity", "seed"], values="value")
     mass, constant = bins["mass"].idxmax(), bins["constant"].idxmax()
-    largest = bins["constant"].max()
+    largest = bins["constant"].max().max()
     number = (
-        f"mass {bins['mass'].max():.2f} at t = {mass:.2f}; "
-        f"largest constant {largest:.3f} at {constant:.2f}"
+        f"most mass at t = {_each(mass.round(2))} ({bins['mass'].max().min():.2f} up); "
+        f"largest constant {largest:.3f} at {_each(constant.round(2))}; {len(mass)} seeds"
     )
     if largest < SMALL:
         raise CannotJudge(f"{number}: too small to matter")
-    return Result(number, HELD if mass == constant else EXACT_NOT)
+    return Result(number, HELD if (mass == constant).all() else EXACT_NOT)
 
 
 def sigma_max(folder: Path) -> Result:
     """Which σ_max the loss, and the loss without its constant, choose, unit by unit."""
-    table = pd.read_csv(folder / "burden.csv", dtype={"setting": str})
+    table = _seeds_of_burden(folder)
     rows = table[table.part == "sigma_max"].pivot(
-        index="setting", columns="quantity", values="value"
+        index="setting", columns=["quantity", "seed"], values="value"
     )
     rows.index = rows.index.astype(float)
     units = {  # of a sum over t: what it is multiplied by, and what is added
@@ -225,13 +225,25 @@ def sigma_max(folder: Path) -> Result:
     }
     ends, said, held = (rows.index.min(), rows.index.max()), [], []
     for words, (factor, rest) in units.items():
-        chosen = [(factor * rows[column] + rest).idxmin() for column in ("loss", "error")]
-        held.append(chosen[0] in ends and chosen[1] not in ends)
-        said.append("{:g} and {:g} ".format(*chosen) + words)
+        loss, error = ((factor * rows[column] + rest).idxmin() for column in ("loss", "error"))
+        held.append(bool((loss.isin(ends) & ~error.isin(ends)).all()))
+        said.append(f"{_each(loss)} and {_each(error)} {words}")
     return Result(
-        f"σ_max with and without the constant: {', '.join(said)}; one seed",
+        f"σ_max with and without the constant: {'; '.join(said)}; {len(loss)} seeds",
         HELD if all(held) else PART if any(held) else EXACT_NOT,
     )
+
+
+def _seeds_of_burden(folder: Path) -> pd.DataFrame:
+    table = pd.read_csv(folder / "burden_seeds.csv", dtype={"setting": str})
+    if (seeds := table.seed.nunique()) < SEEDS:
+        raise LookupError(f"burden on MNIST: {seeds} of {SEEDS} seeds")
+    return table
+
+
+def _each(values: pd.Series) -> str:
+    """The value that all seeds have, or one value a seed."""
+    return "/".join(f"{value:g}" for value in (values if values.nunique() > 1 else values[:1]))
 
 
 def _values(values: pd.Series) -> str:

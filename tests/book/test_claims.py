@@ -215,12 +215,19 @@ def test_diversity_falls_by_half_of_what_codes_could_take_away(tmp_path, values,
 )
 def test_adversary_goes_to_the_constant_or_elsewhere(tmp_path, peak, scale, expected):
     rows = [
-        {"part": "lambda", "setting": "loss", "t": t, "quantity": quantity, "value": value}
+        {"part": "lambda", "setting": "loss", "t": t, "quantity": name, "value": value, "seed": s}
         for t in (0.6, 0.7, 0.9)
-        for quantity, value in (("mass", float(t == peak)), ("constant", scale * (1 - t)))
+        for s in range(3)
+        for name, value in (
+            ("mass", float(t == (peak if s == 2 else 0.6))),  # one seed of three decides
+            ("constant", scale * (1 - t)),
+        )
     ]
-    pd.DataFrame(rows).to_csv(tmp_path / "burden.csv", index=False)
+    table = pd.DataFrame(rows)
+    table.to_csv(tmp_path / "burden_seeds.csv", index=False)
     assert verdict(tmp_path, "adversarially").verdict == expected
+    table[table.seed < 2].to_csv(tmp_path / "burden_seeds.csv", index=False)
+    assert verdict(tmp_path, "adversarially").verdict == UNDECIDED
 
 
 @pytest.mark.parametrize(("error", "expected"), [((3, 1, 3), HELD), ((1, 3, 3), EXACT_NOT)])
@@ -229,11 +236,17 @@ def test_choice_of_sigma_max_is_biased_if_only_the_loss_takes_an_end(tmp_path, e
     for i, setting in enumerate(("5", "50", "200")):
         values = {"loss": 3.0 - i, "error": error[i], "nats a unit": 1.0, "prior mismatch": 0.0}
         rows += [
-            {"part": "sigma_max", "setting": setting, "quantity": name, "value": value}
+            {"part": "sigma_max", "setting": setting, "quantity": name, "value": value, "seed": s}
             for name, value in values.items()
+            for s in range(3)
         ]
-    pd.DataFrame(rows).to_csv(tmp_path / "burden.csv", index=False)
+    table = pd.DataFrame(rows)
+    table.to_csv(tmp_path / "burden_seeds.csv", index=False)
     assert verdict(tmp_path, "heavily biased").verdict == expected
+    one = (table.seed == 1) & (table.setting == "5") & (table.quantity == "error")
+    table.loc[one, "value"] = 0.0  # in one seed the error, too, takes an end
+    table.to_csv(tmp_path / "burden_seeds.csv", index=False)
+    assert verdict(tmp_path, "heavily biased").verdict == EXACT_NOT
 
 
 def test_own_code_is_judged_against_both_kinds_of_partner(tmp_path):

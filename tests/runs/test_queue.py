@@ -300,7 +300,9 @@ def test_plan_of_the_book_is_whole():
     shipped = {}
     for run in plan.runs:
         if run.ships:
-            assert run.experiment.optimisation.total_iterations > shipped.get(run.ships, 0), run.name
+            assert run.experiment.optimisation.total_iterations > shipped.get(run.ships, 0), (
+                run.name
+            )
             shipped[run.ships] = run.experiment.optimisation.total_iterations
 
 

@@ -8,7 +8,10 @@ that are in the table of contents.
 """
 
 import base64
+import hashlib
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import yaml
 from docutils import nodes
@@ -18,7 +21,6 @@ from sphinx.util.docutils import SphinxDirective
 from book.tools import chapter_map, chapters, contents
 
 BOOK = chapters.ROOT / "book"
-PICTURES = chapters.ROOT / "_build" / "gallery"
 
 
 @dataclass(frozen=True)
@@ -83,13 +85,15 @@ class Gallery(ListDirective):
 
     def run(self):
         known, box = figures(), nodes.container(classes=["gallery"])
-        PICTURES.mkdir(parents=True, exist_ok=True)
+        # Under the name and in the folder that MyST-NB gives the chapter's picture: stored once
+        folder = Path(self.env.mystnb_config.output_folder)
+        folder.mkdir(parents=True, exist_ok=True)
         for row in self.rows():
             if (figure := known.get(row["figure"])) is None:
                 continue
-            file = PICTURES / f"{row['figure']}.png"
+            file = folder / f"{hashlib.sha256(figure.png).hexdigest()}.png"
             file.write_bytes(figure.png)
-            uri = "/" + file.relative_to(chapters.ROOT).as_posix()
+            uri = "/" + Path(os.path.relpath(file.resolve(), self.env.srcdir)).as_posix()
             card = nodes.container(classes=["gallery-card"])
             card += nodes.image(uri=uri, alt=figure.alt, loading="lazy")
             card += self.parsed(f"{row['sentence']} {{numref}}`{row['figure']}`")

@@ -60,6 +60,11 @@ def test_site_is_no_larger_than_its_limit():
     assert total <= SIZE_LIMIT, f"{total / 1e6:.1f} MB"
 
 
+def test_no_picture_is_stored_twice():
+    pictures = list((SITE / "_images").iterdir())
+    assert len({picture.read_bytes() for picture in pictures}) == len(pictures) > 50
+
+
 # In the browser, all pages in one go
 
 
