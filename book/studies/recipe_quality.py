@@ -144,12 +144,20 @@ RECIPES: dict[str, Recipe] = {
     "muon, code, encoder by Adam, regulariser over 300 steps": replace(
         muon(regulariser_warmup=300), latent=2
     ),
+    "muon for blocks": muon(muon_for="blocks"),
+    "muon for blocks, code, regulariser over 300 steps": replace(
+        muon(muon_for="blocks", regulariser_warmup=300), latent=2
+    ),
     "adam, CIFAR": Recipe(ADAM, "cifar10", 2, (16, 32, 32, 32)),
     "muon, CIFAR": Recipe(MUON, "cifar10", 2, (16, 32, 32, 32)),
+    "muon for blocks, CIFAR": Recipe(
+        replace(MUON, muon_for="blocks"), "cifar10", 2, (16, 32, 32, 32)
+    ),
 }
 """Where a name is silent: Muon's rate 0.02 for the score network's matrices, Adam's 1e-3, 32 images
 a step, warm-up of 50 steps, linear decay over the last 40 %, averaging 0.999, no code. "muon, code"
-and "muon, code, regulariser …" have Muon for the encoder's matrices too."""
+and "muon, code, regulariser …" have Muon for the encoder's matrices too; "muon for blocks" leaves
+Adam those that embed noise level and code."""
 
 PLAN: list[tuple[str, int, int]] = [
     *[("adam", 400, 0), ("muon", 400, 0), ("muon", 133, 0), ("muon", 200, 0)],

@@ -19,6 +19,7 @@ from scorerep.model import ScoreModel
 from scorerep.runs.experiment import Experiment
 from scorerep.runs.fit import fit
 from scorerep.runs.stage_scores import Judge
+from scorerep.training import Optimisation
 
 STAGES = (
     250, 500, 1_000, 2_000, 3_000, 4_000, 6_000, 8_000, 10_000, 15_000, 20_000, 30_000, 40_000,
@@ -110,13 +111,21 @@ def about(experiment: Experiment, judge: Judge) -> dict:
         "times": experiment.times,
         "t": experiment.single_t if experiment.times == "single_t" else None,
         "regulariser": experiment.regulariser, "latent": experiment.model.latent,
-        "network": experiment.model.network, "optimizer": optimisation.optimizer,
+        "network": experiment.model.network, "optimizer": made_by(optimisation),
         "precision": optimisation.precision, "batch": optimisation.batch_size,
         "draws": experiment.draws_per_image, "frozen": optimisation.frozen_iterations,
         "total": optimisation.total_iterations,
         "seed": experiment.seed,
         "images": judge.images if experiment.model.latent else 0,
     }  # fmt: skip
+
+
+def made_by(optimisation: Optimisation) -> str:
+    """The optimiser in words: "adam", "muon", or "muon for blocks"."""
+    part = optimisation.optimizer == "muon" and optimisation.muon_for != "all"
+    return (
+        f"{optimisation.optimizer} for {optimisation.muon_for}" if part else optimisation.optimizer
+    )
 
 
 def measured(experiment: Experiment, judge: Judge, card: dict) -> dict:

@@ -102,15 +102,15 @@ def make_optimizer(model: nn.Module, optimisation: Optimisation) -> Optimizer:
     """The optimiser that ``optimisation.optimizer`` names, for all of ``model``'s parameters.
 
     Muon has every weight of the score network of two dimensions or more, first and last layers
-    too. Adam has its biases, the scales of its norms, and the whole encoder. With Muon for the
-    encoder too, all images got the same code (code_std 0 in results/recipe_quality.csv, rows
-    "muon, code").
+    too; if it is ``muon_for`` "blocks", not those that embed noise level and code. Adam has its
+    biases, the scales of its norms, and the whole encoder. With Muon for the encoder too, all
+    images got the same code (code_std 0 in results/recipe_quality.csv, rows "muon, code").
     ``ValueError`` for a model without any such matrix.
     """
     if optimisation.optimizer == "adam":
         return adam(model.parameters(), optimisation.learning_rate)
     rates = optimisation.learning_rate, optimisation.muon_learning_rate
-    return MuonAndAdam(*split_parameters(model), *rates)
+    return MuonAndAdam(*split_parameters(model, optimisation.muon_for), *rates)
 
 
 def adam(parameters: Iterable[nn.Parameter], learning_rate: float) -> Adam:
@@ -120,11 +120,17 @@ def adam(parameters: Iterable[nn.Parameter], learning_rate: float) -> Adam:
     return Adam(parameters, lr=learning_rate, betas=(0.9, 0.999), fused=fused or None)
 
 
-def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Adam's and Muon's parameters of ``model``; each is in one of the two lists."""
+def split_parameters(
+    model: nn.Module, muon_for: str = "all"
+) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Adam's and Muon's parameters of ``model``; each is in one of the two lists.
+
+    ``muon_for`` is that of ``Optimisation``.
+    """
+    adams = ("encoder.", *(("network.conditioning.",) if muon_for == "blocks" else ()))
     parts = [], []
     for name, p in model.named_parameters():
-        parts[p.ndim >= 2 and not name.startswith("encoder.")].append(p)
+        parts[p.ndim >= 2 and not name.startswith(adams)].append(p)
     return parts
 
 

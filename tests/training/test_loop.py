@@ -377,6 +377,7 @@ def test_the_largest_seed_trains(digits):
         {"frozen_iterations": -1},
         {"accumulate": 0},
         {"optimizer": "sgd"},
+        {"muon_for": "encoder"},
         {"muon_learning_rate": 0.0},
         {"muon_learning_rate": float("nan")},
         {"decay": -0.1},

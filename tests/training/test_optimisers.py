@@ -55,6 +55,12 @@ def test_every_parameter_is_in_one_group(network):
     assert sorted(map(id, others + matrices)) == sorted(map(id, model.parameters()))
     score = [p for p in model.network.parameters() if p.ndim >= 2]
     assert list(map(id, matrices)) == list(map(id, score))
+    optimizer = make_optimizer(model, replace(BUDGET, muon_for="blocks"))
+    others, fewer = (group["params"] for group in optimizer.param_groups)
+    assert sorted(map(id, others + fewer)) == sorted(map(id, model.parameters()))
+    embeds = [p for p in model.network.conditioning.parameters() if p.ndim >= 2]
+    assert len(embeds) == 6  # two dense layers for the noise level, four for the code
+    assert {*map(id, matrices)} - {*map(id, fewer)} == {*map(id, embeds)}
 
 
 def test_a_convolution_moves_as_its_flat_matrix_by_torchs_muon():
