@@ -187,10 +187,20 @@ def three_class_codes() -> Iterator[Run]:
         "three-class-codes", "Figures 2d and 6b at three seeds: what do the codes look like?",
         hours=0.01, needs=tuple(names), study=(
             "book.studies.run_codes", *(f"{{runs}}/{name}" for name in names),
-            "--attributes", "brightness", "background_blue",
+            "--attributes", "brightness", *(f"background_{c}" for c in ("red", "green", "blue")),
             "--out", "book/results/three_class_codes.csv",
         ),
     )  # fmt: skip
+
+
+def early_penalty() -> Iterator[Run]:
+    """(e) Why the regulariser comes in over a fifth of a run: here over 500 steps, Muon for all."""
+    for seed in SEEDS:
+        optimisation = schedule(10_000, regulariser_warmup=500, muon_for="all")
+        yield Run(
+            f"fig2cd-early-s{seed}", "CIFAR-10, three classes, L1: does a code that died come back?",
+            hours=0.95, experiment=unet("fig2cd", "fig2cd-early", seed, optimisation),
+        )  # fmt: skip
 
 
 def sizes_of_codes() -> Iterator[Run]:
@@ -342,6 +352,7 @@ PLAN = Plan(
         *other_learners(),
         *guidance(),
         *codes_of_time(),
+        *early_penalty(),
     )
 )
 
