@@ -198,7 +198,7 @@ def early_penalty() -> Iterator[Run]:
     for seed in SEEDS:
         optimisation = schedule(10_000, regulariser_warmup=500, muon_for="all")
         yield Run(
-            f"fig2cd-early-s{seed}", "CIFAR-10, three classes, L1: does a code that died come back?",
+            f"fig2cd-early-s{seed}", "CIFAR-10, three classes: does a code that died come back?",
             hours=0.95, experiment=unet("fig2cd", "fig2cd-early", seed, optimisation),
         )  # fmt: skip
 

@@ -1,8 +1,7 @@
 """Codes of the queue's finished runs, image by image: results/steered_codes.csv and others.
 
     python -m book.studies.run_codes runs/fig*-unet-s?
-    python -m book.studies.run_codes runs/fig2cd-s? runs/fig6-s? --attributes brightness \
-        background_blue --out book/results/three_class_codes.csv
+    python -m book.studies.run_codes runs/fig6-s? --attributes brightness --out codes.csv
 
 The first 1,000 test images of the runs' data and classes, one row an image: its class and
 attributes, and two columns a run, ``z_1 fig3-unet seed 0`` and ``z_2 fig3-unet seed 0``. The runs
