@@ -34,8 +34,8 @@ def schedule(iterations: int, **changes) -> Optimisation:
     """How most runs below are trained: by Muon, so far the cheapest in results/recipe_quality.csv.
 
     Where an encoder learns, its regulariser comes in over the first fifth, and Muon has the blocks
-    alone. With Muon for all and 500 steps two L1 codes of CIFAR-10 shrank to points: the penalty
-    was there before the score network used the codes (28 November 2026).
+    alone. With Muon for all and 500 steps two L1 codes of CIFAR-10 were lost (28 November 2026,
+    ``early_penalty``).
     """
     warmup = {"regulariser_warmup": iterations // 5, "muon_for": "blocks"} if iterations else {}
     return muon_schedule(iterations, **(warmup | changes))
