@@ -24,7 +24,8 @@ from scorerep.runs.fit import load_experiment
 from scorerep.runs.queue import Plan, Run
 from scorerep.runs.queue.life import is_alive, signs_of_life
 from scorerep.runs.queue.one_run import train
-from scorerep.runs.stages import KEY, Judge
+from scorerep.runs.stages import KEY, Judge, made_by
+from scorerep.training import Optimisation
 
 ROOT = Path(__file__).parents[2]
 PLAN = """
@@ -321,3 +322,15 @@ def test_samples_are_judged_between_held_out_images_and_draws_of_one_gaussian(tm
     for distance in ("frechet", "kernel"):
         assert held_out[f"{distance}_low"] <= held_out[distance] <= held_out[f"{distance}_high"]
         assert held_out[distance] < 0.5 * gaussian[distance]
+
+
+def test_rows_tell_the_two_ways_to_use_muon_apart():
+    made = [
+        made_by(replace(Optimisation(1), **part))
+        for part in (
+            {"optimizer": "adam", "muon_for": "blocks"},
+            {"optimizer": "muon"},
+            {"optimizer": "muon", "muon_for": "blocks"},
+        )
+    ]
+    assert made == ["adam", "muon", "muon for blocks"]
