@@ -179,3 +179,21 @@ def test_no_chapter_writes_a_training_loop_of_its_own(path):
     """But for the page that is about writing one, and sixty linear codes trained as one batch."""
     source = chapters.source_of(chapters.read(path))
     assert (".backward()" in source) == (path.stem in ("one_page", "linear_gaussian"))
+
+
+# The answer at the top of a chapter
+
+ANSWER = re.compile(r"\*\*The answer[^*]*\*\*(.*?)\n\n", re.DOTALL)
+ANSWERS = {
+    path.stem: found[1] for path in PAGES if (found := ANSWER.search(path.read_text("utf-8")))
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_an_answer_has_two_sentences(name):
+    plain = " ".join(ANSWERS[name].replace("Eq. ", "").split())
+    assert len(re.findall(r"[.!?](?= |$)", plain)) == 2, plain
+
+
+def test_answers_are_found():
+    assert len(ANSWERS) > 20
