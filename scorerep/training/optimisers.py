@@ -103,8 +103,8 @@ def make_optimizer(model: nn.Module, optimisation: Optimisation) -> Optimizer:
 
     Muon has every weight of the score network of two dimensions or more, first and last layers
     too; if it is ``muon_for`` "blocks", not those that embed noise level and code. Adam has its
-    biases, the scales of its norms, and the whole encoder. With Muon for the encoder too, all
-    images got the same code (code_std 0 in results/recipe_quality.csv, rows "muon, code").
+    biases, the scales of its norms, and the whole encoder. With Muon for the encoder too,
+    codes collapsed (code_std 0 in results/recipe_quality.csv, rows "muon, code").
     ``ValueError`` for a model without any such matrix.
     """
     if optimisation.optimizer == "adam":
