@@ -173,7 +173,9 @@ PLAN: list[tuple[str, int, int]] = [
     *[("muon", 400, 1), ("muon", 400, 2), ("adam, decay", 133, 0), ("adam", 133, 0)],
     *[("adam, rate 3e-3, decay", 133, 0), ("muon, 8/16 channels", 133, 0)],
     *[("muon, rate of Adam 3e-3", 133, 0), ("muon, no decay", 133, 0)],
-    ("muon, rate 0.03, decay 1", 133, 0),
+    *[("muon, rate 0.03, decay 1", 133, 0), ("muon for blocks", 133, 0)],
+    ("muon for blocks, code, regulariser over 300 steps", 133, 0),
+    ("muon for blocks, CIFAR", 200, 0),
 ]
 """What the table holds: recipe, seconds, seed; the most telling first."""
 

@@ -46,8 +46,7 @@ def main(arguments: Arguments):
     if len(sources) != 1:
         raise SystemExit(f"folders must be runs of one data set and its classes, got {sources}")
     ((data, classes),) = sources
-    test = load_data(data, "test")
-    test = (test.select(classes) if classes else test).subset(arguments.images)
+    test = load_data(data, "test", classes or None).subset(arguments.images)
     known = attributes(test.floats())
     if unknown := set(arguments.attributes) - set(known):
         raise SystemExit(f"attributes must be among {', '.join(known)}, got {unknown}")

@@ -235,6 +235,7 @@ def sigma_max(folder: Path) -> Result:
 
 
 def _seeds_of_burden(folder: Path) -> pd.DataFrame:
+    """Section 1.2 on MNIST, all seeds. ``LookupError`` for fewer than three."""
     table = pd.read_csv(folder / "burden_seeds.csv", dtype={"setting": str})
     if (seeds := table.seed.nunique()) < SEEDS:
         raise LookupError(f"burden on MNIST: {seeds} of {SEEDS} seeds")

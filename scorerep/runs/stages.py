@@ -122,10 +122,9 @@ def about(experiment: Experiment, judge: Judge) -> dict:
 
 def made_by(optimisation: Optimisation) -> str:
     """The optimiser in words: "adam", "muon", or "muon for blocks"."""
-    part = optimisation.optimizer == "muon" and optimisation.muon_for != "all"
-    return (
-        f"{optimisation.optimizer} for {optimisation.muon_for}" if part else optimisation.optimizer
-    )
+    if optimisation.optimizer == "muon" and optimisation.muon_for == "blocks":
+        return "muon for blocks"
+    return optimisation.optimizer
 
 
 def measured(experiment: Experiment, judge: Judge, card: dict) -> dict:

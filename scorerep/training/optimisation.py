@@ -20,7 +20,7 @@ class Optimisation:
     optimizer: Literal["adam", "muon"] = "adam"
     """Adam alone, or Muon for the score network's matrices and Adam for all else."""
     muon_for: Literal["all", "blocks"] = "all"
-    """All matrices of the score network, or those of its blocks, without the ones that embed noise
+    """Muon's share of the score network: all matrices, or ("blocks") all but those that embed noise
     level and code. With Muon for all, and the regulariser in full after 500 steps, two codes of
     CIFAR-10 were lost (results/runs.csv, fig2cd-early)."""
     learning_rate: float = 2e-4

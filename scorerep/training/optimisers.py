@@ -127,7 +127,7 @@ def split_parameters(
 
     ``muon_for`` is that of ``Optimisation``.
     """
-    adams = ("encoder.", *(("network.conditioning.",) if muon_for == "blocks" else ()))
+    adams = ("encoder.", "network.conditioning.") if muon_for == "blocks" else ("encoder.",)
     parts = [], []
     for name, p in model.named_parameters():
         parts[p.ndim >= 2 and not name.startswith(adams)].append(p)
